@@ -45,6 +45,26 @@ impl EventId {
     }
 }
 
+impl EventId {
+    /// The id of an event that this one causes: version 7 with this id's own time (or `time`, for
+    /// an id without one) and a hash of this id, the caused event's type and its ordinal among the
+    /// events of that type. The same cause always gives the same id.
+    #[must_use]
+    pub fn derived(self, time: DateTime<Utc>, event_type: &str, ordinal: u32) -> Self {
+        let millis = match self.0.get_version_num() {
+            7 => u64::try_from(self.0.as_u128() >> 80).unwrap_or_default(),
+            _ => u64::try_from(time.timestamp_millis()).unwrap_or_default(),
+        };
+        let mut cause = self.0.as_bytes().to_vec();
+        cause.extend_from_slice(&ordinal.to_be_bytes());
+        cause.extend_from_slice(event_type.as_bytes());
+        let hash = xxhash_rust::xxh3::xxh3_128(&cause).to_be_bytes();
+        let mut random = [0; 10];
+        random.copy_from_slice(&hash[..10]);
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
+    }
+}
+
 impl fmt::Display for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

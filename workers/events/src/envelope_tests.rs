@@ -70,6 +70,18 @@ fn an_id_that_is_no_uuid_maps_to_one_stable_id_per_source() {
 }
 
 #[test]
+fn an_id_derived_from_a_cause_is_stable_and_keeps_the_causes_time() {
+    let cause = parse(&complete()).unwrap();
+    let derive = |name, ordinal| cause.id.derived(cause.time, name, ordinal);
+    let first = derive("FEEDBACK_REQUESTED", 0);
+    assert_eq!(first, derive("FEEDBACK_REQUESTED", 0));
+    assert_eq!(first.0.get_version_num(), 7);
+    assert_eq!(first.0.as_u128() >> 80, cause.id.0.as_u128() >> 80);
+    assert_ne!(first, derive("FEEDBACK_REQUESTED", 1));
+    assert_ne!(first, derive("USAGE_LIMIT_EXCEEDED", 0));
+}
+
+#[test]
 fn a_time_in_another_zone_is_the_same_moment() {
     let mut headers = complete();
     headers[4].1 = "2026-05-04T06:30:00.123456-03:00".into();

@@ -278,9 +278,13 @@ impl<'a> Walk<'a> {
         self.report(
             path,
             Rule::FieldRenamed,
-            format!("field renamed to `{}`: each side misses the name it knows", new.name),
             format!(
-                "restore `{}` and add `{}` as an optional field beside it, at the end of the record; write both until no reader needs the old one",
+                "field renamed to `{}`: each side misses the name it knows",
+                new.name
+            ),
+            format!(
+                "restore `{}`, add `{}` beside it as an optional field and write both; if it is \
+                 really another field, put it at another place in the record",
                 old.name, new.name
             ),
         );

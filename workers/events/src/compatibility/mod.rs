@@ -28,8 +28,11 @@
 //! | change a default | keep it; a default is part of what the bytes mean |
 //! | change what an event means | a new event type with a new record, published beside the old one for a while |
 //!
-//! A new field never has a default that says something: an event written before the field existed
-//! says nothing about it, and `null` is the only default that says nothing.
+//! Prefer `null` as the default of a new field: an event written before the field existed says
+//! nothing about it, and `null` is the only default that says nothing.
+//!
+//! When a schema goes out, copy it to `avro/released/<service>/<RecordName>/v<n>.avsc` with the next
+//! number. A released file is never edited: it is what readers out there have.
 //!
 //! ```
 //! use events::compatibility::{Version, check};

@@ -10,8 +10,10 @@ use super::violation::{Rule, Version, Violation};
 use apache_avro::Schema;
 use apache_avro::schema_compatibility::{Compatibility, SchemaCompatibility};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
-/// What apache-avro has against two schemas between which our own walk found nothing.
+/// What apache-avro has against two schemas between which our own walk found nothing. The path of
+/// such a violation is the full name of the type: apache-avro does not say more.
 pub(super) fn second_opinion(before: &Model, after: &Model, version: Version) -> Vec<Violation> {
     let violation = |path: &str, problem: String| Violation {
         schema: after.root.clone(),
@@ -30,29 +32,32 @@ pub(super) fn second_opinion(before: &Model, after: &Model, version: Version) ->
             )];
         }
     };
-    old.iter()
-        .filter_map(|(name, old)| {
-            Some((name, old, &new.iter().find(|(other, _)| other == name)?.1))
-        })
-        .filter_map(
-            |(name, old, new)| match SchemaCompatibility::mutual_read(old, new) {
-                Ok(Compatibility::Full) => None,
-                Ok(Compatibility::Partial) => Some(violation(
-                    "",
-                    format!("{name}: only some values can be read across the versions"),
-                )),
-                Err(error) => Some(violation(
-                    "",
-                    format!("{name}: cannot be read across the versions: {error}"),
-                )),
-            },
-        )
-        .collect()
+    let mut found = Vec::new();
+    for (name, old) in &old {
+        // A type that only one version has belongs to a field that was added or removed.
+        let Some(new) = new.get(name) else { continue };
+        match SchemaCompatibility::mutual_read(old, new) {
+            Ok(Compatibility::Full) => {}
+            Ok(Compatibility::Partial) => {
+                found.push(violation(
+                    name,
+                    "only some values can be read across the versions".to_owned(),
+                ));
+            }
+            Err(error) => {
+                found.push(violation(
+                    name,
+                    format!("cannot be read across the versions: {error}"),
+                ));
+            }
+        }
+    }
+    found
 }
 
 /// Each named type on its own, those inside it by reference. Compared as one nested schema, a type
 /// spelt out here and named there counts as a mismatch for apache-avro.
-fn parsed(model: &Model) -> Result<Vec<(String, Schema)>, apache_avro::Error> {
+fn parsed(model: &Model) -> Result<BTreeMap<String, Schema>, apache_avro::Error> {
     let texts: Vec<String> = model
         .types
         .iter()
@@ -101,5 +106,57 @@ fn shape_json(shape: &Shape) -> Value {
         Shape::Array(items) => json!({"type": "array", "items": shape_json(items)}),
         Shape::Map(values) => json!({"type": "map", "values": shape_json(values)}),
         Shape::Union(branches) => branches.iter().map(shape_json).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn model(second_field: &str) -> Model {
+        let text = format!(
+            r#"{{"type": "record", "name": "Outer", "fields": [
+                {{"name": "a", "type": {{"type": "record", "name": "Inner", "fields": [
+                    {{"name": "b", "type": "int"}}]}}}}, {second_field}]}}"#
+        );
+        Model::parse(&text).unwrap()
+    }
+
+    #[test]
+    fn a_type_that_avro_cannot_read_across_is_refused_under_its_name() {
+        let before = model(r#"{"name": "c", "type": "int"}"#);
+        let after = model(r#"{"name": "c", "type": "string"}"#);
+        let found = second_opinion(&before, &after, Version(1));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(found[0].rule, Rule::Resolution);
+        assert_eq!(found[0].path, "Outer");
+        assert!(
+            found[0].problem.starts_with("cannot be read"),
+            "{}",
+            found[0]
+        );
+    }
+
+    #[test]
+    fn a_type_of_which_only_some_values_can_be_read_is_refused() {
+        let before = model(r#"{"name": "c", "type": ["null", "int"]}"#);
+        let after = model(r#"{"name": "c", "type": ["null", "string"]}"#);
+        let found = second_opinion(&before, &after, Version(1));
+        assert!(found[0].problem.contains("only some values"), "{found:#?}");
+    }
+
+    #[test]
+    fn a_type_spelt_out_here_and_named_there_is_the_same_type() {
+        let spelt_out_first = model(r#"{"name": "c", "type": "Inner"}"#);
+        let spelt_out_second = Model::parse(
+            r#"{"type": "record", "name": "Outer", "fields": [
+                {"name": "c", "type": {"type": "record", "name": "Inner", "fields": [
+                    {"name": "b", "type": "int"}]}}, {"name": "a", "type": "Inner"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(
+            second_opinion(&spelt_out_first, &spelt_out_second, Version(1)),
+            []
+        );
     }
 }

@@ -1,0 +1,72 @@
+//! What a database error means. Invariant: an outage is never taken for bad data. Only errors that
+//! a row's own content can cause isolate an event; every other one, known or not, is waited out.
+
+use sqlx::Error;
+use sqlx::postgres::PgDatabaseError;
+
+/// What to do about a failed attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// Some event's data is at fault (SQLSTATE class 22 or 23, or a worker's rejection): find it.
+    Data {
+        /// The SQLSTATE, where the database said it.
+        sqlstate: Option<String>,
+        /// What was said.
+        message: String,
+    },
+    /// Another writer inserted one of the ids meanwhile: look again, then try again.
+    Race,
+    /// A partition for the row does not exist yet: create it, then try again.
+    MissingPartition,
+    /// Everything else: wait and try again, for as long as it takes.
+    Outage {
+        /// The SQLSTATE, where the database said it.
+        sqlstate: Option<String>,
+        /// What was said.
+        message: String,
+    },
+}
+
+/// Which statement failed; a unique violation means something else in the inbox than elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Writing inbox rows.
+    Inbox,
+    /// Anything else in a batch's transaction.
+    Effects,
+}
+
+impl Failure {
+    /// What this error means at this stage.
+    pub fn of(error: &Error, stage: Stage) -> Self {
+        let message = error.to_string();
+        let Error::Database(database) = error else {
+            return Self::Outage { sqlstate: None, message };
+        };
+        let sqlstate = database.code().map(|code| code.into_owned()).unwrap_or_default();
+        let detail = database
+            .try_downcast_ref::<PgDatabaseError>()
+            .and_then(PgDatabaseError::detail)
+            .map(|detail| format!("{message} ({detail})"));
+        let message = detail.unwrap_or(message);
+        match (sqlstate.as_str(), stage) {
+            ("23505", Stage::Inbox) => Self::Race,
+            // A row that fits no partition is a check violation without a constraint.
+            ("23514", _) if database.constraint().is_none() => Self::MissingPartition,
+            (code, _) if code.starts_with("22") || code.starts_with("23") => {
+                Self::Data { sqlstate: Some(sqlstate), message }
+            }
+            _ => Self::Outage { sqlstate: Some(sqlstate), message },
+        }
+    }
+
+    /// For metrics: a short class with few values.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Data { .. } => "data",
+            Self::Race => "race",
+            Self::MissingPartition => "missing_partition",
+            Self::Outage { .. } => "outage",
+        }
+    }
+}
