@@ -139,8 +139,8 @@ fn event_type(out: &mut String, events: &[(usize, &str, &EventLine)], schemas: &
         let file = &schemas.files[&line.schema];
         writeln!(
             out,
-            "            Self::{} => const {{ &crate::EventContract {{ name: {name:?}, topic: &TOPICS[{topic}], record: {:?}, schema_file: \"avro/{}.avsc\", schema: {:?}, key_field: {:?}, subject_field: {:?}, carries_state: {} }} }},",
-            camel(name), file.full_name, line.schema, file.text, line.key, line.subject, line.carries_state
+            "            Self::{} => const {{ &crate::EventContract {{ name: {name:?}, topic: &TOPICS[{topic}], record: {:?}, schema_file: \"avro/{}.avsc\", schema: {:?}, example: {:?}, key_field: {:?}, subject_field: {:?}, carries_state: {} }} }},",
+            camel(name), file.full_name, line.schema, file.text, schemas.example(name), line.key, line.subject, line.carries_state
         )
         .unwrap();
     }

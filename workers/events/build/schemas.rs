@@ -15,6 +15,17 @@ pub struct Schemas {
     pub files: BTreeMap<String, SchemaFile>,
     /// Full name → definition, of every record and enum.
     pub named: BTreeMap<String, Named>,
+    /// Event name → one believable payload in plain JSON.
+    examples: BTreeMap<String, String>,
+}
+
+impl Schemas {
+    /// The example payload of an event; every event has one.
+    pub fn example(&self, event: &str) -> &str {
+        self.examples
+            .get(event)
+            .unwrap_or_else(|| refuse(format!("avro/examples/{event}.json is missing; add one payload in plain JSON")))
+    }
 }
 
 pub struct SchemaFile {
@@ -28,7 +39,8 @@ pub struct Named {
 }
 
 pub fn read_all(avro: &Path) -> Schemas {
-    let mut schemas = Schemas { files: BTreeMap::new(), named: BTreeMap::new() };
+    let examples = read_examples(&avro.join("examples"));
+    let mut schemas = Schemas { files: BTreeMap::new(), named: BTreeMap::new(), examples };
     for service in sorted_entries(avro) {
         if !avro.join(&service).is_dir() || NOT_CONTRACTS.contains(&service.as_str()) {
             continue;
@@ -40,6 +52,18 @@ pub fn read_all(avro: &Path) -> Schemas {
         }
     }
     schemas
+}
+
+fn read_examples(folder: &Path) -> BTreeMap<String, String> {
+    let mut examples = BTreeMap::new();
+    for file in sorted_entries(folder) {
+        if let Some(event) = file.strip_suffix(".json") {
+            let text = fs::read_to_string(folder.join(&file))
+                .unwrap_or_else(|e| refuse(format!("avro/examples/{file}: {e}")));
+            examples.insert(event.to_owned(), text);
+        }
+    }
+    examples
 }
 
 fn read_one(path: &Path, short: String, schemas: &mut Schemas) {

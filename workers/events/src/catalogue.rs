@@ -1,7 +1,7 @@
 //! What `topics/` says: which topic carries an event, what its key is, how long it is kept.
 
 pub use crate::generated::{DEAD_LETTER, TOPICS};
-use crate::EventType;
+use crate::{EventType, Payload};
 use std::fmt;
 
 /// One topic of the platform.
@@ -85,6 +85,8 @@ pub struct EventContract {
     pub schema_file: &'static str,
     /// The schema, as the file has it.
     pub schema: &'static str,
+    /// One believable payload in plain JSON, for producers and for trying things out.
+    pub example: &'static str,
     /// The field whose value is the Kafka key.
     pub key_field: &'static str,
     /// The field whose value is `ce_subject`.
@@ -94,6 +96,23 @@ pub struct EventContract {
 }
 
 impl EventContract {
+    /// The example as a typed payload.
+    ///
+    /// # Errors
+    /// The example does not fit the schema; a test over all contracts keeps that from happening.
+    pub fn example_payload(&self) -> Result<Payload, crate::plain_json::Mismatch> {
+        let event_type = EventType::from_name(self.name);
+        let json = serde_json::from_str(self.example);
+        match (event_type, json) {
+            (Some(event_type), Ok(json)) => crate::plain_json::read(event_type, &json),
+            _ => Err(crate::plain_json::Mismatch {
+                event: self.name,
+                file: self.schema_file,
+                problems: Vec::new(),
+            }),
+        }
+    }
+
     /// The registry subject, by `TopicRecordNameStrategy`: topic, dash, record.
     pub fn registry_subject(&self) -> String {
         format!("{}-{}", self.topic.name, self.record)
