@@ -12,9 +12,11 @@
 mod plan;
 mod summaries;
 
-pub use plan::{Plan, plan};
-use engine::{Accepted, ApplyError, Column, Fresh, Inbox, Order, Reject, Subscription, Value, Worker};
+use engine::{
+    Accepted, ApplyError, Column, Fresh, Inbox, Order, Reject, Subscription, Value, Worker,
+};
 use events::Event;
+pub use plan::{Plan, plan};
 
 /// The analytics worker.
 #[derive(Clone, Copy, Debug, Default)]

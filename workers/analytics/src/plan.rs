@@ -82,20 +82,25 @@ fn course_share(payload: &Payload) -> Result<Option<CourseShare>, Reject> {
         ..CourseShare::default()
     };
     let share = match payload {
-        Payload::CourseEnrolled(e) => {
-            CourseShare { course_id: e.course_id, enrollments: 1, ..CourseShare::default() }
-        }
+        Payload::CourseEnrolled(e) => CourseShare {
+            course_id: e.course_id,
+            enrollments: 1,
+            ..CourseShare::default()
+        },
         Payload::LessonStarted(e) => learned(e.course_id, e.learning_seconds),
         Payload::LessonCompleted(e) => learned(e.course_id, e.learning_seconds),
         Payload::QuizAttempted(e) => learned(e.course_id, e.learning_seconds),
-        Payload::CourseCompleted(e) => {
-            CourseShare { completions: 1, ..learned(e.course_id, e.learning_seconds) }
-        }
+        Payload::CourseCompleted(e) => CourseShare {
+            completions: 1,
+            ..learned(e.course_id, e.learning_seconds)
+        },
         _ => return Ok(None),
     };
     if share.learning_seconds < 0 {
         let seconds = share.learning_seconds;
-        return Err(Reject(format!("learning_seconds is {seconds}; it must be 0 or more")));
+        return Err(Reject(format!(
+            "learning_seconds is {seconds}; it must be 0 or more"
+        )));
     }
     Ok(Some(share))
 }
@@ -109,7 +114,11 @@ fn company_share(payload: &Payload) -> Option<CompanyShare> {
         Payload::CertificateIssued(_) => (None, 1),
         _ => return None,
     };
-    Some(CompanyShare { company_id: payload.company_id()?, active_learner, certificates })
+    Some(CompanyShare {
+        company_id: payload.company_id()?,
+        active_learner,
+        certificates,
+    })
 }
 
 /// An event of a type that this build does not know may still name a user and a company.
@@ -121,7 +130,9 @@ fn ids_of_unknown(json: Option<&str>) -> (Option<Uuid>, Option<Uuid>) {
         #[serde(default)]
         company_id: Option<serde_json::Value>,
     }
-    let ids: Ids = json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
+    let ids: Ids = json
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default();
     let uuid = |value: Option<serde_json::Value>| Uuid::try_parse(value?.as_str()?).ok();
     (uuid(ids.user_id), uuid(ids.company_id))
 }

@@ -30,17 +30,25 @@ impl Totals {
         let mut totals = Self::default();
         for plan in plans {
             if let Some(share) = plan.course {
-                let day = totals.courses.entry((share.course_id, plan.day)).or_default();
+                let day = totals
+                    .courses
+                    .entry((share.course_id, plan.day))
+                    .or_default();
                 day.enrollments += share.enrollments;
                 day.completions += share.completions;
                 day.learning_seconds += share.learning_seconds;
             }
             if let Some(share) = plan.company {
                 if let Some(learner) = share.active_learner {
-                    totals.active_learners.insert((share.company_id, plan.day, learner));
+                    totals
+                        .active_learners
+                        .insert((share.company_id, plan.day, learner));
                 }
                 if share.certificates > 0 {
-                    *totals.certificates.entry((share.company_id, plan.day)).or_default() += share.certificates;
+                    *totals
+                        .certificates
+                        .entry((share.company_id, plan.day))
+                        .or_default() += share.certificates;
                 }
             }
         }
@@ -102,7 +110,13 @@ async fn new_learners(
     let companies: Vec<Uuid> = active.iter().map(|(company, _, _)| *company).collect();
     let days: Vec<NaiveDate> = active.iter().map(|(_, day, _)| *day).collect();
     let users: Vec<Uuid> = active.iter().map(|(_, _, user)| *user).collect();
-    tx.fetch_all(sqlx::query_as(NEW_LEARNERS).bind(companies).bind(days).bind(users)).await
+    tx.fetch_all(
+        sqlx::query_as(NEW_LEARNERS)
+            .bind(companies)
+            .bind(days)
+            .bind(users),
+    )
+    .await
 }
 
 async fn add_companies(
@@ -115,8 +129,15 @@ async fn add_companies(
     let ids: Vec<Uuid> = companies.keys().map(|(id, _)| *id).collect();
     let days: Vec<NaiveDate> = companies.keys().map(|(_, day)| *day).collect();
     let learners: Vec<i32> = companies.values().map(|(learners, _)| *learners).collect();
-    let certificates: Vec<i32> = companies.values().map(|(_, certificates)| *certificates).collect();
-    let query = sqlx::query(ADD_COMPANIES).bind(ids).bind(days).bind(learners).bind(certificates);
+    let certificates: Vec<i32> = companies
+        .values()
+        .map(|(_, certificates)| *certificates)
+        .collect();
+    let query = sqlx::query(ADD_COMPANIES)
+        .bind(ids)
+        .bind(days)
+        .bind(learners)
+        .bind(certificates);
     tx.execute(query).await.map(|_| ())
 }
 
@@ -132,7 +153,11 @@ async fn add_courses(
     let enrollments: Vec<i32> = courses.values().map(|day| day.enrollments).collect();
     let completions: Vec<i32> = courses.values().map(|day| day.completions).collect();
     let seconds: Vec<i64> = courses.values().map(|day| day.learning_seconds).collect();
-    let query =
-        sqlx::query(ADD_COURSES).bind(ids).bind(days).bind(enrollments).bind(completions).bind(seconds);
+    let query = sqlx::query(ADD_COURSES)
+        .bind(ids)
+        .bind(days)
+        .bind(enrollments)
+        .bind(completions)
+        .bind(seconds);
     tx.execute(query).await.map(|_| ())
 }

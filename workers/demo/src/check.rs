@@ -69,27 +69,40 @@ const SET_ASIDE: &str = "
 /// # Errors
 /// The database cannot be asked.
 pub async fn analytics(connection: &mut PgConnection, expected: &Expected) -> Result<Verdict> {
-    let mut verdict = Verdict { sent: expected.sent(), ..Verdict::default() };
+    let mut verdict = Verdict {
+        sent: expected.sent(),
+        ..Verdict::default()
+    };
     let rows: Vec<LogRow> = sqlx::query_as(LOG).fetch_all(&mut *connection).await?;
     let mut seen: BTreeMap<Uuid, u64> = BTreeMap::new();
     for row in &rows {
         *seen.entry(row.0).or_default() += 1;
         compare_row(expected, row, &mut verdict.differences);
     }
-    let aside: Vec<Uuid> = sqlx::query_scalar(SET_ASIDE).fetch_all(&mut *connection).await?;
+    let aside: Vec<Uuid> = sqlx::query_scalar(SET_ASIDE)
+        .fetch_all(&mut *connection)
+        .await?;
     let aside: BTreeSet<Uuid> = aside.into_iter().collect();
-    let missing = expected.events.keys().filter(|id| !seen.contains_key(id) && !aside.contains(id));
+    let missing = expected
+        .events
+        .keys()
+        .filter(|id| !seen.contains_key(id) && !aside.contains(id));
     verdict.lost = missing.count() as u64;
     verdict.doubled = seen.values().filter(|count| **count > 1).count() as u64;
     verdict.applied = seen.len() as u64;
-    let dead: i64 = sqlx::query_scalar("SELECT count(*) FROM engine.dead_letters").fetch_one(&mut *connection).await?;
-    verdict.dead_lettered = u64::try_from(dead).unwrap_or_default();
-    // Whatever was read and is neither in the log nor set aside was recognised as a repeat.
-    let read: i64 = sqlx::query_scalar("SELECT coalesce(sum(next_offset), 0)::bigint FROM engine.partition_position")
+    let dead: i64 = sqlx::query_scalar("SELECT count(*) FROM engine.dead_letters")
         .fetch_one(&mut *connection)
         .await?;
-    verdict.duplicates =
-        u64::try_from(read).unwrap_or_default().saturating_sub(verdict.applied + verdict.dead_lettered);
+    verdict.dead_lettered = u64::try_from(dead).unwrap_or_default();
+    // Whatever was read and is neither in the log nor set aside was recognised as a repeat.
+    let read: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum(next_offset), 0)::bigint FROM engine.partition_position",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    verdict.duplicates = u64::try_from(read)
+        .unwrap_or_default()
+        .saturating_sub(verdict.applied + verdict.dead_lettered);
     compare_summaries(connection, expected, &mut verdict.differences).await?;
     verdict.differences.truncate(MOST_DIFFERENCES);
     Ok(verdict)
@@ -103,15 +116,33 @@ fn compare_row(expected: &Expected, row: &LogRow, differences: &mut Vec<String>)
     };
     let mut differ = |what: &str, ours: String, theirs: String| {
         if ours != theirs {
-            differences.push(format!("{event} {event_type}: {what} is {ours}, sent was {theirs}"));
+            differences.push(format!(
+                "{event} {event_type}: {what} is {ours}, sent was {theirs}"
+            ));
         }
     };
-    differ("event_timestamp", micros(*time).to_string(), micros(sent.time).to_string());
+    differ(
+        "event_timestamp",
+        micros(*time).to_string(),
+        micros(sent.time).to_string(),
+    );
     differ("event_source_service", source.clone(), sent.source.clone());
     differ("event_type", event_type.clone(), sent.event_type.clone());
-    differ("user_id", format!("{user:?}"), format!("{:?}", id(&sent.payload["user_id"])));
-    differ("company_id", format!("{company:?}"), format!("{:?}", id(&sent.payload["company_id"])));
-    differ("entity_id", format!("{entity:?}"), format!("{:?}", Some(sent.subject)));
+    differ(
+        "user_id",
+        format!("{user:?}"),
+        format!("{:?}", id(&sent.payload["user_id"])),
+    );
+    differ(
+        "company_id",
+        format!("{company:?}"),
+        format!("{:?}", id(&sent.payload["company_id"])),
+    );
+    differ(
+        "entity_id",
+        format!("{entity:?}"),
+        format!("{:?}", Some(sent.subject)),
+    );
     if *payload != sent.payload {
         differ("payload", payload.to_string(), sent.payload.to_string());
     }
@@ -127,12 +158,31 @@ async fn compare_summaries(
     expected: &Expected,
     differences: &mut Vec<String>,
 ) -> Result<()> {
-    let rows: Vec<(Uuid, NaiveDate, i32, i32, i64)> = sqlx::query_as(COURSES).fetch_all(&mut *connection).await?;
-    let found = rows.into_iter().map(|(id, day, a, b, c)| ((id, day), (a, b, c))).collect();
-    compare_maps("course_engagement_summary", &expected.courses, &found, differences);
-    let rows: Vec<(Uuid, NaiveDate, i32, i32)> = sqlx::query_as(COMPANIES).fetch_all(&mut *connection).await?;
-    let found = rows.into_iter().map(|(id, day, a, b)| ((id, day), (a, b))).collect();
-    compare_maps("company_learning_summary", &expected.companies(), &found, differences);
+    let rows: Vec<(Uuid, NaiveDate, i32, i32, i64)> =
+        sqlx::query_as(COURSES).fetch_all(&mut *connection).await?;
+    let found = rows
+        .into_iter()
+        .map(|(id, day, a, b, c)| ((id, day), (a, b, c)))
+        .collect();
+    compare_maps(
+        "course_engagement_summary",
+        &expected.courses,
+        &found,
+        differences,
+    );
+    let rows: Vec<(Uuid, NaiveDate, i32, i32)> = sqlx::query_as(COMPANIES)
+        .fetch_all(&mut *connection)
+        .await?;
+    let found = rows
+        .into_iter()
+        .map(|(id, day, a, b)| ((id, day), (a, b)))
+        .collect();
+    compare_maps(
+        "company_learning_summary",
+        &expected.companies(),
+        &found,
+        differences,
+    );
     Ok(())
 }
 
@@ -146,7 +196,10 @@ fn compare_maps<V: PartialEq + std::fmt::Debug>(
     for key in keys {
         let (theirs, ours) = (expected.get(key), found.get(key));
         if theirs != ours {
-            differences.push(format!("{table} {} {}: {ours:?}, the ledger says {theirs:?}", key.0, key.1));
+            differences.push(format!(
+                "{table} {} {}: {ours:?}, the ledger says {theirs:?}",
+                key.0, key.1
+            ));
         }
     }
 }

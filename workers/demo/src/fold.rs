@@ -32,7 +32,9 @@ impl Expected {
         for entry in entries {
             match entry {
                 Entry::Garbage { .. } => expected.garbage += 1,
-                Entry::Event(sent) if expected.events.contains_key(&sent.id) => expected.repeats += 1,
+                Entry::Event(sent) if expected.events.contains_key(&sent.id) => {
+                    expected.repeats += 1
+                }
                 Entry::Event(sent) => {
                     expected.add(&sent);
                     expected.events.insert(sent.id, *sent);
@@ -79,9 +81,11 @@ impl Expected {
             *row = (row.0 + enrolled, row.1 + completed, row.2 + learned);
         }
         let is_activity = sent.event_type != "COURSE_ENROLLED";
-        if let (true, Some(company), Some(user)) =
-            (is_activity, id(&sent.payload["company_id"]), id(&sent.payload["user_id"]))
-        {
+        if let (true, Some(company), Some(user)) = (
+            is_activity,
+            id(&sent.payload["company_id"]),
+            id(&sent.payload["user_id"]),
+        ) {
             self.active.entry((company, day)).or_default().insert(user);
         }
     }

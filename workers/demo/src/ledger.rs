@@ -58,8 +58,12 @@ impl Ledger {
     /// # Errors
     /// The file cannot be created.
     pub fn create(path: &Path) -> Result<Self> {
-        let file = File::create(path).with_context(|| format!("create the ledger {}", path.display()))?;
-        Ok(Self { file: BufWriter::new(file), path: path.to_owned() })
+        let file =
+            File::create(path).with_context(|| format!("create the ledger {}", path.display()))?;
+        Ok(Self {
+            file: BufWriter::new(file),
+            path: path.to_owned(),
+        })
     }
 
     /// Notes an event that is about to be sent.
@@ -84,12 +88,16 @@ impl Ledger {
     /// # Errors
     /// The file cannot be written.
     pub fn garbage(&mut self, what: &str) -> Result<()> {
-        self.line(&Entry::Garbage { what: what.to_owned() })
+        self.line(&Entry::Garbage {
+            what: what.to_owned(),
+        })
     }
 
     fn line(&mut self, entry: &Entry) -> Result<()> {
         serde_json::to_writer(&mut self.file, entry)?;
-        self.file.write_all(b"\n").with_context(|| format!("write {}", self.path.display()))
+        self.file
+            .write_all(b"\n")
+            .with_context(|| format!("write {}", self.path.display()))
     }
 
     /// Closes the ledger and reads it back.
@@ -99,6 +107,8 @@ impl Ledger {
     pub fn close(mut self) -> Result<Vec<Entry>> {
         self.file.flush()?;
         let lines = BufReader::new(File::open(&self.path)?).lines();
-        lines.map(|line| Ok(serde_json::from_str(&line?)?)).collect()
+        lines
+            .map(|line| Ok(serde_json::from_str(&line?)?))
+            .collect()
     }
 }

@@ -57,7 +57,11 @@ pub async fn play(options: Options) -> Result<()> {
     let folder = tempfile::tempdir().context("create a folder for the ledger")?;
     let ledger = Ledger::create(&folder.path().join("ledger.jsonl"))?;
 
-    let cast = Cast { learners: options.learners, courses: 12, companies: 5 };
+    let cast = Cast {
+        learners: options.learners,
+        courses: 12,
+        companies: 5,
+    };
     let story = tell(options.seed, cast, Utc::now())?;
     let ledger = send(&stage, &story, options.seed, ledger).await?;
     let expected = Expected::of(ledger.close()?);
@@ -67,7 +71,15 @@ pub async fn play(options: Options) -> Result<()> {
     let (p50, p99) = check::latency_ms(&mut connection, &expected).await?;
     show::analyst(&mut connection).await?;
     show::ops(&mut connection, &verdict).await?;
-    let Verdict { sent, applied, duplicates, dead_lettered, lost, doubled, .. } = verdict;
+    let Verdict {
+        sent,
+        applied,
+        duplicates,
+        dead_lettered,
+        lost,
+        doubled,
+        ..
+    } = verdict;
     let counts = format!(
         "sent={sent} applied={applied} duplicates={duplicates} dead_lettered={dead_lettered} lost={lost} doubled={doubled} p50_ms={p50:.0} p99_ms={p99:.0}"
     );
@@ -87,7 +99,10 @@ pub async fn play(options: Options) -> Result<()> {
 
 async fn send(stage: &Stage, story: &[Told], seed: u64, mut ledger: Ledger) -> Result<Ledger> {
     let sendings = disorder(seed, story.len(), 0.05, 0.02);
-    println!("· playing a day: {} events, 2 % sent twice, 5 % late, 3 broken records", story.len());
+    println!(
+        "· playing a day: {} events, 2 % sent twice, 5 % late, 3 broken records",
+        story.len()
+    );
     let progress = ProgressBar::new(sendings.len() as u64).with_style(
         ProgressStyle::with_template("  {bar:40} {pos}/{len} {per_sec} {elapsed}")?,
     );
@@ -109,7 +124,9 @@ async fn send(stage: &Stage, story: &[Told], seed: u64, mut ledger: Ledger) -> R
             meta = meta.aggregate_version(version);
         }
         ledger.event(told)?;
-        let publisher = publishers.get(told.source).context("a publisher for every source")?;
+        let publisher = publishers
+            .get(told.source)
+            .context("a publisher for every source")?;
         acknowledgements.push(publisher.send(told.payload.clone(), meta).await?);
         progress.inc(1);
     }
@@ -122,8 +139,9 @@ async fn send(stage: &Stage, story: &[Told], seed: u64, mut ledger: Ledger) -> R
 }
 
 async fn send_broken(stage: &Stage, ledger: &mut Ledger) -> Result<()> {
-    let producer: FutureProducer =
-        ClientConfig::new().set("bootstrap.servers", stage.kafka.bootstrap()).create()?;
+    let producer: FutureProducer = ClientConfig::new()
+        .set("bootstrap.servers", stage.kafka.bootstrap())
+        .create()?;
     for (what, value) in BROKEN {
         ledger.garbage(what)?;
         let record = FutureRecord::<[u8], [u8]>::to("iam.users").payload(value);
@@ -152,8 +170,17 @@ async fn catch_up(stage: &Stage, expected: &Expected) -> Result<Verdict> {
 
 async fn wait_for_visitors(stage: &Stage) -> Result<()> {
     println!("\nLeft running; stop with Ctrl-C.");
-    println!("  PostgreSQL, to look at everything: psql {}", stage.analyst_url());
-    println!("  PostgreSQL, as the worker:         psql {}", stage.worker_url());
-    println!("  Kafka (embedded broker):           {}", stage.kafka.bootstrap());
+    println!(
+        "  PostgreSQL, to look at everything: psql {}",
+        stage.analyst_url()
+    );
+    println!(
+        "  PostgreSQL, as the worker:         psql {}",
+        stage.worker_url()
+    );
+    println!(
+        "  Kafka (embedded broker):           {}",
+        stage.kafka.bootstrap()
+    );
     tokio::signal::ctrl_c().await.context("wait for Ctrl-C")
 }

@@ -2,10 +2,10 @@
 
 use crate::check::Verdict;
 use anyhow::Result;
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
-use sqlx::postgres::PgConnection;
 use sqlx::Row;
+use sqlx::postgres::PgConnection;
 
 const COURSES: &str = "
     SELECT left(course_id::text, 8) || '…', summary_date::text, total_enrollments_on_day::text,
@@ -29,9 +29,25 @@ const DEAD_LETTERS: &str = "
 /// The database cannot be asked.
 pub async fn analyst(connection: &mut PgConnection) -> Result<()> {
     println!("\nFor analysts: course_engagement_summary, the busiest rows");
-    print_rows(connection, COURSES, &["course", "day (UTC)", "enrolments", "completions", "learning time"]).await?;
+    print_rows(
+        connection,
+        COURSES,
+        &[
+            "course",
+            "day (UTC)",
+            "enrolments",
+            "completions",
+            "learning time",
+        ],
+    )
+    .await?;
     println!("\nFor analysts: company_learning_summary, the busiest rows");
-    print_rows(connection, COMPANIES, &["company", "day (UTC)", "active learners", "certificates"]).await?;
+    print_rows(
+        connection,
+        COMPANIES,
+        &["company", "day (UTC)", "active learners", "certificates"],
+    )
+    .await?;
     println!("\nFor analysts: raw_events_log by type");
     print_rows(connection, TYPES, &["event", "count", "people", "first"]).await
 }
@@ -42,10 +58,17 @@ pub async fn analyst(connection: &mut PgConnection) -> Result<()> {
 /// The database cannot be asked.
 pub async fn ops(connection: &mut PgConnection, verdict: &Verdict) -> Result<()> {
     println!("\nFor ops: dead letters, with the reason");
-    print_rows(connection, DEAD_LETTERS, &["where", "event", "kind", "reason"]).await?;
+    print_rows(
+        connection,
+        DEAD_LETTERS,
+        &["where", "event", "kind", "reason"],
+    )
+    .await?;
     println!("\nFor ops: the producer's ledger against plain SQL");
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(["", "records"]);
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(["", "records"]);
     for (name, count) in [
         ("sent (events, repeats and broken records)", verdict.sent),
         ("applied", verdict.applied),
@@ -53,7 +76,10 @@ pub async fn ops(connection: &mut PgConnection, verdict: &Verdict) -> Result<()>
         ("in the dead letter topic", verdict.dead_lettered),
         ("lost", verdict.lost),
         ("applied more than once", verdict.doubled),
-        ("rows that differ from the ledger", verdict.differences.len() as u64),
+        (
+            "rows that differ from the ledger",
+            verdict.differences.len() as u64,
+        ),
     ] {
         table.add_row([name.to_owned(), count.to_string()]);
     }
@@ -64,12 +90,24 @@ pub async fn ops(connection: &mut PgConnection, verdict: &Verdict) -> Result<()>
     Ok(())
 }
 
-async fn print_rows(connection: &mut PgConnection, sql: &'static str, header: &[&str]) -> Result<()> {
+async fn print_rows(
+    connection: &mut PgConnection,
+    sql: &'static str,
+    header: &[&str],
+) -> Result<()> {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header.iter().copied());
+    table
+        .load_style(UTF8_FULL_CONDENSED)
+        .set_header(header.iter().copied());
     for row in sqlx::query(sql).fetch_all(connection).await? {
-        let cells: Vec<String> =
-            (0..header.len()).map(|column| row.try_get::<Option<String>, _>(column).ok().flatten().unwrap_or_default()).collect();
+        let cells: Vec<String> = (0..header.len())
+            .map(|column| {
+                row.try_get::<Option<String>, _>(column)
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default()
+            })
+            .collect();
         table.add_row(cells);
     }
     for column in table.column_iter_mut().skip(2) {

@@ -5,7 +5,8 @@ use analytics::Analytics;
 use anyhow::{Context, Result};
 use databases::{Environment, Password, Request, Role, Service, migrate};
 use engine::{
-    FloodLimits, GroupProtocol, Limits, Running, RunningService, Settings, Shutdown, Start, Timeouts, TopicIds,
+    FloodLimits, GroupProtocol, Limits, Running, RunningService, Settings, Shutdown, Start,
+    Timeouts, TopicIds,
 };
 use events::catalogue::{self, TOPICS};
 use publish::registry::Registry;
@@ -51,15 +52,23 @@ impl Stage {
         for topic in &TOPICS {
             kafka.create_topic(topic.name, PARTITIONS)?;
         }
-        kafka.create_topic(&catalogue::dead_letter_topic("learnexpert.analytics"), PARTITIONS)?;
+        kafka.create_topic(
+            &catalogue::dead_letter_topic("learnexpert.analytics"),
+            PARTITIONS,
+        )?;
 
         tell("migrating the analytics database");
         let password = Uuid::new_v4().simple().to_string();
         let admin = PgConnectOptions::from_str(&postgres.url("postgres"))?;
         let mut request = Request::new(admin, Environment::Dev);
         request.services = vec![Service::Analytics];
-        request.passwords.insert(Role::Worker(Service::Analytics), Password::new(password.clone()));
-        migrate(&request, &mut |_| {}).await.context("migrate the analytics database")?;
+        request.passwords.insert(
+            Role::Worker(Service::Analytics),
+            Password::new(password.clone()),
+        );
+        migrate(&request, &mut |_| {})
+            .await
+            .context("migrate the analytics database")?;
 
         tell("starting the analytics worker");
         let database = Service::Analytics.database(Environment::Dev);
@@ -70,7 +79,14 @@ impl Stage {
             settings.backoff,
         );
         let worker = engine::start(Analytics, settings)?;
-        Ok(Self { kafka, postgres, worker, partitions, database, password })
+        Ok(Self {
+            kafka,
+            postgres,
+            worker,
+            partitions,
+            database,
+            password,
+        })
     }
 
     /// A producer that speaks for a service.
@@ -113,7 +129,10 @@ impl Stage {
 
 fn worker_url(postgres: &Postgres, database: &str, password: &str) -> String {
     let role = Role::Worker(Service::Analytics).name();
-    format!("postgres://{role}:{password}@127.0.0.1:{}/{database}", postgres.port())
+    format!(
+        "postgres://{role}:{password}@127.0.0.1:{}/{database}",
+        postgres.port()
+    )
 }
 
 fn settings(brokers: &str, database: &str) -> Result<Settings> {
@@ -139,9 +158,16 @@ fn settings(brokers: &str, database: &str) -> Result<Settings> {
         batch_events: 5_000,
         batch_bytes: 8 << 20,
         linger: Duration::from_millis(5),
-        budget: Limits { events: 50_000, bytes: 64 << 20 },
+        budget: Limits {
+            events: 50_000,
+            bytes: 64 << 20,
+        },
         backoff: (Duration::from_millis(100), Duration::from_secs(10)),
-        flood: FloodLimits { consecutive: 20, ratio: 0.5, window: 200 },
+        flood: FloodLimits {
+            consecutive: 20,
+            ratio: 0.5,
+            window: 200,
+        },
         drain_deadline: Duration::from_secs(20),
     })
 }

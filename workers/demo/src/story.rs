@@ -64,8 +64,11 @@ struct Teller {
 /// # Errors
 /// An example in `avro/examples/` does not fit its schema.
 pub fn tell(seed: u64, cast: Cast, until: DateTime<Utc>) -> Result<Vec<Told>> {
-    let mut teller =
-        Teller { random: StdRng::seed_from_u64(seed), told: Vec::new(), from: until - TimeDelta::hours(24) };
+    let mut teller = Teller {
+        random: StdRng::seed_from_u64(seed),
+        told: Vec::new(),
+        from: until - TimeDelta::hours(24),
+    };
     let courses = teller.publish_courses(cast.courses)?;
     let companies: Vec<Uuid> = (0..cast.companies).map(|_| teller.any_id()).collect();
     for _ in 0..cast.learners {
@@ -90,20 +93,33 @@ impl Teller {
     fn say(&mut self, time: DateTime<Utc>, source: &'static str, payload: impl Into<Payload>) {
         let payload = payload.into();
         let version = payload.event_type().contract().carries_state.then_some(1);
-        self.told.push(Told { id: Uuid::nil(), payload, time, source, version });
+        self.told.push(Told {
+            id: Uuid::nil(),
+            payload,
+            time,
+            source,
+            version,
+        });
     }
 
     fn publish_courses(&mut self, count: usize) -> Result<Vec<Course>> {
         let mut courses = Vec::with_capacity(count);
         for index in 0..count {
             let (id, version) = (self.any_id(), self.any_id());
-            let lessons = (0..self.random.random_range(3..7)).map(|_| self.any_id()).collect();
+            let lessons = (0..self.random.random_range(3..7))
+                .map(|_| self.any_id())
+                .collect();
             let time = self.later(self.from, 0..600);
             if let Payload::CoursePublished(mut published) = example(EventType::CoursePublished)? {
                 published.course_id = id;
                 self.say(time, "course-service", *published);
             }
-            courses.push(Course { id, version, title: TITLES[index % TITLES.len()], lessons });
+            courses.push(Course {
+                id,
+                version,
+                title: TITLES[index % TITLES.len()],
+                lessons,
+            });
         }
         Ok(courses)
     }
@@ -122,7 +138,9 @@ impl Teller {
             self.say(time, "iam-service", *registered);
         }
         for _ in 0..self.random.random_range(1..=3) {
-            let Some(course) = courses.choose(&mut self.random) else { break };
+            let Some(course) = courses.choose(&mut self.random) else {
+                break;
+            };
             time = self.later(time, 30..600);
             time = self.one_course(user, company, course, time)?;
         }
@@ -147,7 +165,11 @@ impl Teller {
             self.say(time, PROGRESS, *enrolled);
         }
         let finishes = self.random.random_bool(0.5);
-        let lessons = if finishes { course.lessons.len() } else { self.random.random_range(0..course.lessons.len()) };
+        let lessons = if finishes {
+            course.lessons.len()
+        } else {
+            self.random.random_range(0..course.lessons.len())
+        };
         for lesson in &course.lessons[..lessons] {
             time = self.later(time, 10..120);
             if let Payload::LessonStarted(mut started) = example(EventType::LessonStarted)? {
@@ -239,8 +261,19 @@ pub fn disorder(seed: u64, events: usize, late: f64, twice: f64) -> Vec<Sending>
     let mut random = StdRng::seed_from_u64(seed ^ 0xd15_0bde);
     let mut keyed: Vec<(usize, usize, Sending)> = Vec::with_capacity(events);
     for event in 0..events {
-        let delay = if random.random_bool(late) { random.random_range(1..200) } else { 0 };
-        keyed.push((event + delay, 0, Sending { event, again: false }));
+        let delay = if random.random_bool(late) {
+            random.random_range(1..200)
+        } else {
+            0
+        };
+        keyed.push((
+            event + delay,
+            0,
+            Sending {
+                event,
+                again: false,
+            },
+        ));
         if random.random_bool(twice) {
             let after = event + delay + random.random_range(0..500);
             keyed.push((after, 1, Sending { event, again: true }));

@@ -40,7 +40,12 @@ pub struct Fresh<'t, P> {
 
 impl<'t, P> Fresh<'t, P> {
     pub(crate) fn new(events: &'t [&'t Accepted<P>], connection: &'t mut PgConnection) -> Self {
-        Self { events, tx: Tx { connection }, emitted: Vec::new(), ordinals: HashMap::new() }
+        Self {
+            events,
+            tx: Tx { connection },
+            emitted: Vec::new(),
+            ordinals: HashMap::new(),
+        }
     }
 
     /// The new events, each once, in the order of their partitions.

@@ -49,13 +49,19 @@ impl From<Failure> for Trouble {
             Failure::Data { message, .. } | Failure::Outage { message, .. } => message,
             other => other.class().to_owned(),
         };
-        Self { on: "postgres", message }
+        Self {
+            on: "postgres",
+            message,
+        }
     }
 }
 
 impl From<ObserveError> for Trouble {
     fn from(error: ObserveError) -> Self {
-        Self { on: "kafka", message: error.to_string() }
+        Self {
+            on: "kafka",
+            message: error.to_string(),
+        }
     }
 }
 
@@ -70,7 +76,11 @@ impl<W: Worker> Claims<W> {
     ) -> Self {
         let settings = &shared.settings;
         let database = |what: &str| {
-            Database::new(settings.database.clone(), &format!("{} {what}", shared.group), settings.timeouts)
+            Database::new(
+                settings.database.clone(),
+                &format!("{} {what}", shared.group),
+                settings.timeouts,
+            )
         };
         let (claiming, watching) = (database("claims"), database("claim watch"));
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
@@ -89,7 +99,11 @@ impl<W: Worker> Claims<W> {
     }
 
     /// Runs until stopped.
-    pub async fn run(mut self, mut requests: UnboundedReceiver<ClaimRequest>, mut stop: watch::Receiver<bool>) {
+    pub async fn run(
+        mut self,
+        mut requests: UnboundedReceiver<ClaimRequest>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         loop {
             let next = self.pending.iter().map(|request| request.not_before).min();
             let due = async {
@@ -115,8 +129,11 @@ impl<W: Worker> Claims<W> {
 
     async fn claim_due(&mut self) {
         let now = Instant::now();
-        self.pending.retain(|request| !request.assignment.has_ended());
-        let (due, later) = std::mem::take(&mut self.pending).into_iter().partition(|r| r.not_before <= now);
+        self.pending
+            .retain(|request| !request.assignment.has_ended());
+        let (due, later) = std::mem::take(&mut self.pending)
+            .into_iter()
+            .partition(|r| r.not_before <= now);
         self.pending = later;
         let due: Vec<ClaimRequest> = due;
         if due.is_empty() {
@@ -137,7 +154,9 @@ impl<W: Worker> Claims<W> {
                 let pause = self.backoff.next(rand::random());
                 tracing::warn!(on, message, partitions = due.len(), ?pause, "claims wait");
                 for request in due {
-                    self.shared.board.waits(&request.assignment.partition, on, &message);
+                    self.shared
+                        .board
+                        .waits(&request.assignment.partition, on, &message);
                     self.postpone(request, pause);
                 }
             }
@@ -145,7 +164,10 @@ impl<W: Worker> Claims<W> {
     }
 
     fn postpone(&mut self, request: ClaimRequest, pause: Duration) {
-        self.pending.push(ClaimRequest { not_before: Instant::now() + pause, ..request });
+        self.pending.push(ClaimRequest {
+            not_before: Instant::now() + pause,
+            ..request
+        });
     }
 
     fn open(&mut self, request: ClaimRequest, observed: &Observed, claimed: &Claimed) {
@@ -172,22 +194,34 @@ impl<W: Worker> Claims<W> {
         let lane = lane_index(partition, self.lanes.len());
         // The lane is told before the consumer, so that no record can come too early.
         if self.lanes[lane].send(claim).is_ok() {
-            self.commands.send(Command::Fetch(assignment, position, observed.hint));
+            self.commands
+                .send(Command::Fetch(assignment, position, observed.hint));
         }
     }
 
     async fn claim(
         &mut self,
         due: &[ClaimRequest],
-    ) -> Result<(BTreeMap<TopicPartition, Observed>, BTreeMap<TopicPartition, Claimed>), Trouble> {
-        let mut partitions: Vec<TopicPartition> =
-            due.iter().map(|request| request.assignment.partition.clone()).collect();
+    ) -> Result<
+        (
+            BTreeMap<TopicPartition, Observed>,
+            BTreeMap<TopicPartition, Claimed>,
+        ),
+        Trouble,
+    > {
+        let mut partitions: Vec<TopicPartition> = due
+            .iter()
+            .map(|request| request.assignment.partition.clone())
+            .collect();
         partitions.sort();
         partitions.dedup();
         let broker = Arc::clone(&self.broker);
         let observed = tokio::task::spawn_blocking(move || broker.observe(&partitions))
             .await
-            .map_err(|e| Trouble { on: "kafka", message: e.to_string() })??;
+            .map_err(|e| Trouble {
+                on: "kafka",
+                message: e.to_string(),
+            })??;
         let claimed = self.claim_observed(&observed).await?;
         Ok((observed, claimed))
     }
@@ -202,7 +236,11 @@ impl<W: Worker> Claims<W> {
         let failed = |error: sqlx::Error| Failure::of(&error, Stage::Effects);
         let work = async {
             if !self.schemas_loaded {
-                self.shared.schemas.load(&mut connection).await.map_err(failed)?;
+                self.shared
+                    .schemas
+                    .load(&mut connection)
+                    .await
+                    .map_err(failed)?;
                 self.schemas_loaded = true;
             }
             let pid = claim::backend_pid(&mut connection).await.map_err(failed)?;
@@ -210,13 +248,21 @@ impl<W: Worker> Claims<W> {
             let (start, by) = (settings.start, self.claimed_by.as_str());
             let (done, is_done) = watch::channel(false);
             let claiming = async {
-                let claimed =
-                    claim::claim(&mut connection, &shared.worker, &shared.group, by, start, observed).await;
+                let claimed = claim::claim(
+                    &mut connection,
+                    &shared.worker,
+                    &shared.group,
+                    by,
+                    start,
+                    observed,
+                )
+                .await;
                 let _ = done.send(true);
                 claimed
             };
             // Both run to their end; neither is abandoned half-way.
-            let (claimed, ()) = tokio::join!(claiming, end_blockers(&mut self.watching, pid, is_done));
+            let (claimed, ()) =
+                tokio::join!(claiming, end_blockers(&mut self.watching, pid, is_done));
             claimed.map_err(failed)
         };
         match tokio::time::timeout(limit, work).await {
@@ -235,16 +281,26 @@ impl<W: Worker> Claims<W> {
 
 /// While a claim waits, ends the backends that it waits for, once per [`PATIENCE`].
 async fn end_blockers(database: &mut Database, waiting_pid: i32, mut done: watch::Receiver<bool>) {
-    while tokio::time::timeout(PATIENCE, done.wait_for(|done| *done)).await.is_err() {
-        let Ok(mut connection) = database.take().await else { continue };
+    while tokio::time::timeout(PATIENCE, done.wait_for(|done| *done))
+        .await
+        .is_err()
+    {
+        let Ok(mut connection) = database.take().await else {
+            continue;
+        };
         match claim::end_blockers(&mut connection, waiting_pid).await {
             Ok(ended) => {
                 if ended > 0 {
-                    tracing::warn!(ended, "ended the backends of a former owner that kept a claim waiting");
+                    tracing::warn!(
+                        ended,
+                        "ended the backends of a former owner that kept a claim waiting"
+                    );
                 }
                 database.put_back(connection);
             }
-            Err(error) => tracing::warn!(%error, "the backends that keep a claim waiting could not be ended"),
+            Err(error) => {
+                tracing::warn!(%error, "the backends that keep a claim waiting could not be ended")
+            }
         }
     }
 }

@@ -50,23 +50,38 @@ pub enum ColumnKind {
 impl Column {
     /// A `uuid` column.
     pub const fn uuid(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Uuid }
+        Self {
+            name,
+            kind: ColumnKind::Uuid,
+        }
     }
     /// A `text` or `varchar` column.
     pub const fn text(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Text }
+        Self {
+            name,
+            kind: ColumnKind::Text,
+        }
     }
     /// A `jsonb` column.
     pub const fn jsonb(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Jsonb }
+        Self {
+            name,
+            kind: ColumnKind::Jsonb,
+        }
     }
     /// A `bigint` column.
     pub const fn bigint(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::BigInt }
+        Self {
+            name,
+            kind: ColumnKind::BigInt,
+        }
     }
     /// A `timestamptz` column.
     pub const fn timestamp(name: &'static str) -> Self {
-        Self { name, kind: ColumnKind::Timestamp }
+        Self {
+            name,
+            kind: ColumnKind::Timestamp,
+        }
     }
 }
 
@@ -94,7 +109,12 @@ impl<P> Inbox<P> {
         fn fill<'e, P>(event: &'e Accepted<P>, row: &mut Vec<Value<'e>>) {
             row.push(Value::Text(Some(&event.envelope.event_type)));
         }
-        Self { table, id: "event_id", columns: COLUMNS, fill: fill::<P> }
+        Self {
+            table,
+            id: "event_id",
+            columns: COLUMNS,
+            fill: fill::<P>,
+        }
     }
 
     /// The effect's own table, which holds the event id in `id` under a unique key and the
@@ -106,6 +126,11 @@ impl<P> Inbox<P> {
         columns: &'static [Column],
         fill: Fill<P>,
     ) -> Self {
-        Self { table, id, columns, fill }
+        Self {
+            table,
+            id,
+            columns,
+            fill,
+        }
     }
 }

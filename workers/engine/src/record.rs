@@ -34,15 +34,23 @@ pub struct Parts<'p> {
 impl Parts<'_> {
     /// What the parts weigh together.
     pub fn bytes(&self) -> usize {
-        let headers: usize =
-            self.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len))
+            .sum();
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + headers
     }
 }
 
 impl Record {
     /// Copies the parts into one record.
-    pub fn new(offset: Offset, timestamp_ms: Option<i64>, parts: &Parts<'_>, charge: Charge) -> Self {
+    pub fn new(
+        offset: Offset,
+        timestamp_ms: Option<i64>,
+        parts: &Parts<'_>,
+        charge: Charge,
+    ) -> Self {
         let mut bytes = Vec::with_capacity(parts.bytes());
         let mut put = |part: &[u8]| {
             let from = position(bytes.len());
@@ -51,9 +59,20 @@ impl Record {
         };
         let key = parts.key.map(&mut put);
         let value = parts.value.map(&mut put);
-        let headers =
-            parts.headers.iter().map(|(name, value)| (put(name.as_bytes()), value.map(&mut put))).collect();
-        Self { offset, timestamp_ms, bytes: bytes.into_boxed_slice(), key, value, headers, _charge: charge }
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (put(name.as_bytes()), value.map(&mut put)))
+            .collect();
+        Self {
+            offset,
+            timestamp_ms,
+            bytes: bytes.into_boxed_slice(),
+            key,
+            value,
+            headers,
+            _charge: charge,
+        }
     }
 
     fn part(&self, range: &Range<u32>) -> &[u8] {

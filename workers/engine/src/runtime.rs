@@ -96,13 +96,24 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
         let (batches, batches_rx) = mpsc::channel(1);
         tasks.spawn(Preparer::new(Arc::clone(&shared)).run(opening_rx, delivery_rx, batches));
         let commands = Commands(commands.clone());
-        tasks.spawn(Settler::new(Arc::clone(&shared), lane, commands, abandoned.clone()).run(batches_rx));
+        tasks.spawn(
+            Settler::new(Arc::clone(&shared), lane, commands, abandoned.clone()).run(batches_rx),
+        );
         deliveries.push(delivery);
         openings.push(opening);
     }
     let broker = Arc::new(Broker::new(&config, settings.topic_ids)?);
-    let claimed_by = settings.instance_id.clone().unwrap_or_else(|| format!("process {}", std::process::id()));
-    let claiming = Claims::new(shared, broker, claimed_by, openings, Commands(commands.clone()));
+    let claimed_by = settings
+        .instance_id
+        .clone()
+        .unwrap_or_else(|| format!("process {}", std::process::id()));
+    let claiming = Claims::new(
+        shared,
+        broker,
+        claimed_by,
+        openings,
+        Commands(commands.clone()),
+    );
     tasks.spawn(claiming.run(claims_rx, claims_stopped));
 
     let thread = ConsumerThread {
@@ -114,9 +125,11 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
         board: Arc::clone(&board),
     };
     let (ended, consumer) = oneshot::channel();
-    std::thread::Builder::new().name(format!("{group} consumer")).spawn(move || {
-        let _ = ended.send(thread.run());
-    })?;
+    std::thread::Builder::new()
+        .name(format!("{group} consumer"))
+        .spawn(move || {
+            let _ = ended.send(thread.run());
+        })?;
     Ok(Running {
         group,
         board,
@@ -170,8 +183,14 @@ impl Running {
         }
         let tasks = &mut self.tasks;
         let finish = async { while tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(self.drain_deadline, finish).await.is_err() {
-            tracing::warn!(group = self.group, "drain deadline passed; abandoning what is in progress");
+        if tokio::time::timeout(self.drain_deadline, finish)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                group = self.group,
+                "drain deadline passed; abandoning what is in progress"
+            );
             let _ = self.abandon.send(true);
             while self.tasks.join_next().await.is_some() {}
         }

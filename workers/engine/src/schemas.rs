@@ -74,8 +74,13 @@ impl Schemas {
                 lookup
             }
             Err(RegistryError::Unknown(_)) => {
-                let mut since = self.unknown_since.lock().unwrap_or_else(PoisonError::into_inner);
-                Lookup::Unknown { for_: since.entry(id).or_insert_with(Instant::now).elapsed() }
+                let mut since = self
+                    .unknown_since
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                Lookup::Unknown {
+                    for_: since.entry(id).or_insert_with(Instant::now).elapsed(),
+                }
             }
             Err(unavailable) => Lookup::Unavailable(unavailable.to_string()),
         }
@@ -83,7 +88,10 @@ impl Schemas {
 
     fn learn(&self, id: SchemaId, text: &str) -> Lookup {
         let parsed = WriterSchema::parse(text).map(Arc::new).map_err(Arc::new);
-        self.unknown_since.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.unknown_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         match known.entry(id).or_insert(parsed) {
             Ok(schema) => Lookup::Known(Arc::clone(schema)),
@@ -96,11 +104,12 @@ impl Schemas {
     /// # Errors
     /// Any database error.
     pub async fn load(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        let rows: Vec<(i32, String)> =
-            sqlx::query_as("SELECT schema_id, schema FROM engine.writer_schemas WHERE registry = $1")
-                .bind(&self.name)
-                .fetch_all(connection)
-                .await?;
+        let rows: Vec<(i32, String)> = sqlx::query_as(
+            "SELECT schema_id, schema FROM engine.writer_schemas WHERE registry = $1",
+        )
+        .bind(&self.name)
+        .fetch_all(connection)
+        .await?;
         for (id, text) in rows {
             self.learn(SchemaId(id.cast_unsigned()), &text);
         }
@@ -112,7 +121,11 @@ impl Schemas {
     /// # Errors
     /// Any database error; the schemas are then written with a later batch.
     pub async fn save(&self, connection: &mut PgConnection) -> Result<usize, sqlx::Error> {
-        let unsaved = self.unsaved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let unsaved = self
+            .unsaved
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         if unsaved.is_empty() {
             return Ok(0);
         }

@@ -50,10 +50,21 @@ impl RunningService {
                         rest
                     }
                     Err(message) => {
-                        tracing::warn!(service = name, message, attempt = backoff.attempts(), "waiting");
+                        tracing::warn!(
+                            service = name,
+                            message,
+                            attempt = backoff.attempts(),
+                            "waiting"
+                        );
                         let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
-                        let since = board.as_ref().map_or_else(Utc::now, |waiting| waiting.since);
-                        *board = Some(Waiting { on: name, since, message });
+                        let since = board
+                            .as_ref()
+                            .map_or_else(Utc::now, |waiting| waiting.since);
+                        *board = Some(Waiting {
+                            on: name,
+                            since,
+                            message,
+                        });
                         backoff.next(rand::random())
                     }
                 };
@@ -63,12 +74,20 @@ impl RunningService {
                 }
             }
         });
-        Self { name, waiting, stop, task }
+        Self {
+            name,
+            waiting,
+            stop,
+            task,
+        }
     }
 
     /// What it waits for, if anything.
     pub fn waiting(&self) -> Option<Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its name.
@@ -98,8 +117,11 @@ impl DayPartitions {
     /// For the database that a worker writes to.
     pub fn new(settings: &crate::Settings, group: &str) -> Self {
         let name = format!("{group} day partitions");
-        let database =
-            crate::store::connection::Database::new(settings.database.clone(), &name, settings.timeouts);
+        let database = crate::store::connection::Database::new(
+            settings.database.clone(),
+            &name,
+            settings.timeouts,
+        );
         Self { database }
     }
 }

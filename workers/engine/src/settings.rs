@@ -87,7 +87,10 @@ impl Settings {
             .set("enable.auto.offset.store", "false")
             // A position that the log does not have must halt, never jump.
             .set("auto.offset.reset", "error")
-            .set("max.poll.interval.ms", self.max_poll_interval.as_millis().to_string())
+            .set(
+                "max.poll.interval.ms",
+                self.max_poll_interval.as_millis().to_string(),
+            )
             .set("queued.min.messages", "10000")
             .set("queued.max.messages.kbytes", "16384")
             .set("fetch.queue.backoff.ms", "50")
@@ -105,8 +108,14 @@ impl Settings {
         match self.group_protocol {
             GroupProtocol::Classic => config
                 .set("partition.assignment.strategy", "cooperative-sticky")
-                .set("session.timeout.ms", self.session_timeout.as_millis().to_string())
-                .set("heartbeat.interval.ms", (self.session_timeout.as_millis() / 4).to_string()),
+                .set(
+                    "session.timeout.ms",
+                    self.session_timeout.as_millis().to_string(),
+                )
+                .set(
+                    "heartbeat.interval.ms",
+                    (self.session_timeout.as_millis() / 4).to_string(),
+                ),
             GroupProtocol::Consumer => config.set("group.protocol", "consumer"),
         };
         config

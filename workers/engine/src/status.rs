@@ -129,7 +129,10 @@ struct State {
 
 impl Board {
     pub(crate) fn new(group: &str, lanes: usize) -> Self {
-        let state = State { lanes: vec![LaneStatus::default(); lanes], ..State::default() };
+        let state = State {
+            lanes: vec![LaneStatus::default(); lanes],
+            ..State::default()
+        };
         Self {
             group: group.to_owned(),
             last_poll_ms: AtomicI64::new(Utc::now().timestamp_millis()),
@@ -143,7 +146,8 @@ impl Board {
     }
 
     pub(crate) fn consumer_is_alive(&self) {
-        self.last_poll_ms.store(Utc::now().timestamp_millis(), Ordering::Relaxed);
+        self.last_poll_ms
+            .store(Utc::now().timestamp_millis(), Ordering::Relaxed);
     }
 
     pub(crate) fn rebalanced(&self) {
@@ -156,7 +160,11 @@ impl Board {
     }
 
     pub(crate) fn assigned(&self, partition: &TopicPartition) {
-        let fresh = PartitionStatus { phase: Phase::Claiming, position: None, oldest_unfinished_ms: None };
+        let fresh = PartitionStatus {
+            phase: Phase::Claiming,
+            position: None,
+            oldest_unfinished_ms: None,
+        };
         self.state().partitions.insert(partition.clone(), fresh);
     }
 
@@ -179,7 +187,11 @@ impl Board {
                 Phase::Waiting(waiting) if waiting.on == on => waiting.since,
                 _ => Utc::now(),
             };
-            status.phase = Phase::Waiting(Waiting { on, since, message: message.to_owned() });
+            status.phase = Phase::Waiting(Waiting {
+                on,
+                since,
+                message: message.to_owned(),
+            });
         });
     }
 
@@ -187,17 +199,26 @@ impl Board {
         self.change(partition, |status| {
             if !matches!(&status.phase, Phase::Halted { message: known, .. } if known == message) {
                 tracing::error!(%partition, message, "partition halted");
-                status.phase = Phase::Halted { since: Utc::now(), message: message.to_owned() };
+                status.phase = Phase::Halted {
+                    since: Utc::now(),
+                    message: message.to_owned(),
+                };
             }
         });
     }
 
-    pub(crate) fn finished(&self, partition: &TopicPartition, position: NextOffset, oldest_ms: Option<i64>) {
+    pub(crate) fn finished(
+        &self,
+        partition: &TopicPartition,
+        position: NextOffset,
+        oldest_ms: Option<i64>,
+    ) {
         self.change(partition, |status| {
             status.position = Some(position.0);
             status.oldest_unfinished_ms = oldest_ms;
         });
-        self.time_lag_gauge(partition).set(lag_seconds(oldest_ms, Utc::now()));
+        self.time_lag_gauge(partition)
+            .set(lag_seconds(oldest_ms, Utc::now()));
     }
 
     pub(crate) fn waiting_since(&self, partition: &TopicPartition, oldest_ms: Option<i64>) {
@@ -239,14 +260,20 @@ impl Board {
     /// The lane waits, or does no longer. Each attempt counts as progress of the lane.
     pub(crate) fn lane_waits(&self, lane: usize, waiting: Option<(&'static str, &str)>) {
         let mut state = self.state();
-        let Some(status) = state.lanes.get_mut(lane) else { return };
+        let Some(status) = state.lanes.get_mut(lane) else {
+            return;
+        };
         status.busy_since = status.busy_since.map(|_| Utc::now());
         status.waiting = waiting.map(|(on, message)| {
             let since = match &status.waiting {
                 Some(known) if known.on == on => known.since,
                 _ => Utc::now(),
             };
-            Waiting { on, since, message: message.to_owned() }
+            Waiting {
+                on,
+                since,
+                message: message.to_owned(),
+            }
         });
         let value = if status.waiting.is_some() { 1.0 } else { 0.0 };
         drop(state);
@@ -274,7 +301,11 @@ impl Board {
             .fold(0.0, f64::max);
         Snapshot {
             group: self.group.clone(),
-            partitions: state.partitions.iter().map(|(p, s)| (p.to_string(), s.clone())).collect(),
+            partitions: state
+                .partitions
+                .iter()
+                .map(|(p, s)| (p.to_string(), s.clone()))
+                .collect(),
             lanes: state.lanes.clone(),
             events: state.events,
             time_lag_seconds: lag,
@@ -297,13 +328,22 @@ impl Board {
         let now = Utc::now();
         let silent = self.since_last_poll(now);
         if silent > limit {
-            return Err(format!("{}: the consumer has not polled for {} s", self.group, silent.as_secs()));
+            return Err(format!(
+                "{}: the consumer has not polled for {} s",
+                self.group,
+                silent.as_secs()
+            ));
         }
         for (lane, status) in self.state().lanes.iter().enumerate() {
-            let busy = status.busy_since.and_then(|since| (now - since).to_std().ok());
+            let busy = status
+                .busy_since
+                .and_then(|since| (now - since).to_std().ok());
             if let Some(busy) = busy.filter(|busy| *busy > limit) {
                 let group = &self.group;
-                return Err(format!("{group}: lane {lane} has stood still for {} s", busy.as_secs()));
+                return Err(format!(
+                    "{group}: lane {lane} has stood still for {} s",
+                    busy.as_secs()
+                ));
             }
         }
         Ok(())
@@ -321,12 +361,17 @@ impl Board {
         for (partition, status) in &state.partitions {
             match &status.phase {
                 Phase::Claiming => return Err(format!("{partition}: being claimed")),
-                Phase::Waiting(w) => return Err(format!("{partition}: waiting on {}: {}", w.on, w.message)),
+                Phase::Waiting(w) => {
+                    return Err(format!("{partition}: waiting on {}: {}", w.on, w.message));
+                }
                 Phase::Running | Phase::Halted { .. } => {}
             }
         }
         match state.lanes.iter().find_map(|lane| lane.waiting.as_ref()) {
-            Some(w) => Err(format!("{}: waiting on {} since {}: {}", self.group, w.on, w.since, w.message)),
+            Some(w) => Err(format!(
+                "{}: waiting on {} since {}: {}",
+                self.group, w.on, w.since, w.message
+            )),
             None => Ok(()),
         }
     }

@@ -83,13 +83,19 @@ impl Subscription {
     /// These events, from the topics that carry them. Others on the same topics are skipped and
     /// counted without being decoded.
     pub fn to(types: impl IntoIterator<Item = EventType>) -> Self {
-        Self { types: Some(types.into_iter().collect()), json: false }
+        Self {
+            types: Some(types.into_iter().collect()),
+            json: false,
+        }
     }
 
     /// Every event of every topic, also of types that this build does not know; those have no
     /// [`Event::payload`] but their JSON by the writer's schema.
     pub const fn everything() -> Self {
-        Self { types: None, json: true }
+        Self {
+            types: None,
+            json: true,
+        }
     }
 
     /// Also wants [`Event::json`].
@@ -105,7 +111,11 @@ impl Subscription {
             None => true,
             Some(types) => topic.events.iter().any(|event| types.contains(event)),
         };
-        events::catalogue::TOPICS.iter().filter(wanted).map(|topic| topic.name).collect()
+        events::catalogue::TOPICS
+            .iter()
+            .filter(wanted)
+            .map(|topic| topic.name)
+            .collect()
     }
 
     /// Whether an event of this name is wanted.
@@ -117,7 +127,11 @@ impl Subscription {
     }
 
     pub(crate) const fn json(&self) -> events::Json {
-        if self.json { events::Json::Wanted } else { events::Json::Unwanted }
+        if self.json {
+            events::Json::Wanted
+        } else {
+            events::Json::Unwanted
+        }
     }
 }
 

@@ -24,7 +24,8 @@ fn main() {
         rust_types::emit(&schemas),
         catalogue::emit(&catalogue, &schemas)
     );
-    let target: PathBuf = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("generated.rs");
+    let target: PathBuf =
+        Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("generated.rs");
     fs::write(target, generated).expect("the output directory is writable");
 }
 

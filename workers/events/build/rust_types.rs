@@ -33,7 +33,11 @@ fn record(out: &mut String, full: &str, node: &Value, schemas: &Schemas) {
     let name = short_name(full);
     let namespace = full.rsplit_once('.').map_or("", |(ns, _)| ns);
     doc(out, "", node);
-    writeln!(out, "#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]").unwrap();
+    writeln!(
+        out,
+        "#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]"
+    )
+    .unwrap();
     writeln!(out, "pub struct {name} {{").unwrap();
     let mut defaults = String::new();
     for field in node["fields"].as_array().into_iter().flatten() {
@@ -68,13 +72,26 @@ fn enumeration(out: &mut String, full: &str, node: &Value) {
     .unwrap();
     let name = short_name(full);
     writeln!(out, "pub enum {name} {{").unwrap();
-    let symbols: Vec<&str> =
-        node["symbols"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let symbols: Vec<&str> = node["symbols"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     for symbol in &symbols {
         // A symbol that a newer writer added reads as the enum's default, as Avro resolves it.
-        let other = if node["default"] == *symbol { ", other" } else { "" };
+        let other = if node["default"] == *symbol {
+            ", other"
+        } else {
+            ""
+        };
         writeln!(out, "    /// `{symbol}`").unwrap();
-        writeln!(out, "    #[serde(rename = {symbol:?}{other})]\n    {},", camel(symbol)).unwrap();
+        writeln!(
+            out,
+            "    #[serde(rename = {symbol:?}{other})]\n    {},",
+            camel(symbol)
+        )
+        .unwrap();
     }
     writeln!(out, "}}").unwrap();
     writeln!(out, "impl {name} {{\n    /// The symbol as the schema spells it.\n    pub const fn as_str(self) -> &'static str {{\n        match self {{").unwrap();
@@ -84,10 +101,19 @@ fn enumeration(out: &mut String, full: &str, node: &Value) {
     writeln!(out, "        }}\n    }}\n}}\n").unwrap();
 }
 
-fn rust_type(node: &Value, namespace: &str, record: &str, field: &str, schemas: &Schemas) -> String {
+fn rust_type(
+    node: &Value,
+    namespace: &str,
+    record: &str,
+    field: &str,
+    schemas: &Schemas,
+) -> String {
     let inner = |child: &Value| rust_type(child, namespace, record, field, schemas);
     let kind = match node {
-        Value::String(name) => return primitive(name).unwrap_or_else(|| reference(name, namespace, record, field, schemas)),
+        Value::String(name) => {
+            return primitive(name)
+                .unwrap_or_else(|| reference(name, namespace, record, field, schemas));
+        }
         Value::Array(branches) => return optional(branches, record, field, inner),
         Value::Object(object) => object.get("type").and_then(Value::as_str).unwrap_or(""),
         _ => "",
@@ -96,27 +122,44 @@ fn rust_type(node: &Value, namespace: &str, record: &str, field: &str, schemas: 
         ("string", Some("uuid")) => "uuid::Uuid".to_owned(),
         ("long", Some("timestamp-micros")) => "crate::Timestamp".to_owned(),
         ("array", _) => format!("Vec<{}>", inner(&node["items"])),
-        ("map", _) => format!("std::collections::BTreeMap<String, {}>", inner(&node["values"])),
+        ("map", _) => format!(
+            "std::collections::BTreeMap<String, {}>",
+            inner(&node["values"])
+        ),
         ("record" | "enum", _) => {
             short_name(&full_name(node, namespace).unwrap_or_default()).to_owned()
         }
-        (plain, None) => primitive(plain)
-            .unwrap_or_else(|| refuse(format!("{record}.{field}: type {node} is not one that contracts may use"))),
+        (plain, None) => primitive(plain).unwrap_or_else(|| {
+            refuse(format!(
+                "{record}.{field}: type {node} is not one that contracts may use"
+            ))
+        }),
         (_, Some(logical)) => refuse(format!(
             "{record}.{field}: logical type {logical} is not one that contracts may use (uuid, timestamp-micros)"
         )),
     }
 }
 
-fn optional(branches: &[Value], record: &str, field: &str, inner: impl Fn(&Value) -> String) -> String {
+fn optional(
+    branches: &[Value],
+    record: &str,
+    field: &str,
+    inner: impl Fn(&Value) -> String,
+) -> String {
     match branches {
         [null, value] if null == "null" => format!("Option<{}>", inner(value)),
-        _ => refuse(format!("{record}.{field}: the only union allowed is [\"null\", T]")),
+        _ => refuse(format!(
+            "{record}.{field}: the only union allowed is [\"null\", T]"
+        )),
     }
 }
 
 fn reference(name: &str, namespace: &str, record: &str, field: &str, schemas: &Schemas) -> String {
-    let full = if name.contains('.') { name.to_owned() } else { format!("{namespace}.{name}") };
+    let full = if name.contains('.') {
+        name.to_owned()
+    } else {
+        format!("{namespace}.{name}")
+    };
     if !schemas.named.contains_key(&full) {
         refuse(format!("{record}.{field}: nothing defines the type {full}"));
     }

@@ -22,9 +22,11 @@ pub struct Schemas {
 impl Schemas {
     /// The example payload of an event; every event has one.
     pub fn example(&self, event: &str) -> &str {
-        self.examples
-            .get(event)
-            .unwrap_or_else(|| refuse(format!("avro/examples/{event}.json is missing; add one payload in plain JSON")))
+        self.examples.get(event).unwrap_or_else(|| {
+            refuse(format!(
+                "avro/examples/{event}.json is missing; add one payload in plain JSON"
+            ))
+        })
     }
 }
 
@@ -40,13 +42,19 @@ pub struct Named {
 
 pub fn read_all(avro: &Path) -> Schemas {
     let examples = read_examples(&avro.join("examples"));
-    let mut schemas = Schemas { files: BTreeMap::new(), named: BTreeMap::new(), examples };
+    let mut schemas = Schemas {
+        files: BTreeMap::new(),
+        named: BTreeMap::new(),
+        examples,
+    };
     for service in sorted_entries(avro) {
         if !avro.join(&service).is_dir() || NOT_CONTRACTS.contains(&service.as_str()) {
             continue;
         }
         for file in sorted_entries(&avro.join(&service)) {
-            let Some(record) = file.strip_suffix(".avsc") else { continue };
+            let Some(record) = file.strip_suffix(".avsc") else {
+                continue;
+            };
             let short = format!("{service}/{record}");
             read_one(&avro.join(&service).join(&file), short, &mut schemas);
         }
@@ -67,14 +75,17 @@ fn read_examples(folder: &Path) -> BTreeMap<String, String> {
 }
 
 fn read_one(path: &Path, short: String, schemas: &mut Schemas) {
-    let text = fs::read_to_string(path).unwrap_or_else(|e| refuse(format!("{}: {e}", path.display())));
+    let text =
+        fs::read_to_string(path).unwrap_or_else(|e| refuse(format!("{}: {e}", path.display())));
     let json: Value = serde_json::from_str(&text)
         .unwrap_or_else(|e| refuse(format!("avro/{short}.avsc is not JSON: {e}")));
     let full_name = full_name(&json, "")
         .unwrap_or_else(|| refuse(format!("avro/{short}.avsc has no \"name\"")));
     let expected = format!("com.learnexpert.{}", short.replace('/', "."));
     if full_name != expected {
-        refuse(format!("avro/{short}.avsc defines {full_name}; rename the record to {expected} or move the file"));
+        refuse(format!(
+            "avro/{short}.avsc defines {full_name}; rename the record to {expected} or move the file"
+        ));
     }
     collect(&json, "", &short, schemas);
     schemas.files.insert(short, SchemaFile { text, full_name });
@@ -82,17 +93,27 @@ fn read_one(path: &Path, short: String, schemas: &mut Schemas) {
 
 fn collect(node: &Value, namespace: &str, file: &str, schemas: &mut Schemas) {
     match node {
-        Value::Array(branches) => branches.iter().for_each(|b| collect(b, namespace, file, schemas)),
+        Value::Array(branches) => branches
+            .iter()
+            .for_each(|b| collect(b, namespace, file, schemas)),
         Value::Object(object) => {
             let kind = object.get("type").and_then(Value::as_str).unwrap_or("");
             let mut inner = namespace.to_owned();
             if matches!(kind, "record" | "enum") {
-                let name = full_name(node, namespace)
-                    .unwrap_or_else(|| refuse(format!("avro/{file}.avsc: a {kind} without a name")));
-                inner = name.rsplit_once('.').map_or(String::new(), |(ns, _)| ns.to_owned());
+                let name = full_name(node, namespace).unwrap_or_else(|| {
+                    refuse(format!("avro/{file}.avsc: a {kind} without a name"))
+                });
+                inner = name
+                    .rsplit_once('.')
+                    .map_or(String::new(), |(ns, _)| ns.to_owned());
                 remember(node, name, file, schemas);
             }
-            for field in object.get("fields").and_then(Value::as_array).into_iter().flatten() {
+            for field in object
+                .get("fields")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 collect(&field["type"], &inner, file, schemas);
             }
             for key in ["type", "items", "values"] {
@@ -117,7 +138,10 @@ fn remember(node: &Value, name: String, file: &str, schemas: &mut Schemas) {
     }
     schemas.named.insert(
         name,
-        Named { definition: node.clone(), first_seen_in: file.to_owned() },
+        Named {
+            definition: node.clone(),
+            first_seen_in: file.to_owned(),
+        },
     );
 }
 
@@ -127,7 +151,11 @@ pub fn full_name(node: &Value, enclosing: &str) -> Option<String> {
     if name.contains('.') {
         return Some(name.to_owned());
     }
-    match node.get("namespace").and_then(Value::as_str).unwrap_or(enclosing) {
+    match node
+        .get("namespace")
+        .and_then(Value::as_str)
+        .unwrap_or(enclosing)
+    {
         "" => Some(name.to_owned()),
         namespace => Some(format!("{namespace}.{name}")),
     }
@@ -136,7 +164,13 @@ pub fn full_name(node: &Value, enclosing: &str) -> Option<String> {
 pub fn sorted_entries(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(folder)
         .unwrap_or_else(|e| refuse(format!("{}: {e}", folder.display())))
-        .map(|entry| entry.expect("a readable folder entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("a readable folder entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     names

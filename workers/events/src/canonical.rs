@@ -54,7 +54,11 @@ pub(crate) struct Canonical<'a> {
 
 impl Canonical<'_> {
     fn child(&mut self, node: NodeId) -> Canonical<'_> {
-        Canonical { schema: self.schema, node, json: self.json.as_deref_mut() }
+        Canonical {
+            schema: self.schema,
+            node,
+            json: self.json.as_deref_mut(),
+        }
     }
 
     fn write(&mut self, text: &[u8]) {
@@ -86,7 +90,10 @@ impl Canonical<'_> {
         let takes_integers = |node: &Node| {
             matches!(
                 node,
-                Node::Plain("int" | "long") | Node::TimestampMicros | Node::TimestampMillis | Node::OtherLogical(_)
+                Node::Plain("int" | "long")
+                    | Node::TimestampMicros
+                    | Node::TimestampMillis
+                    | Node::OtherLogical(_)
             )
         };
         let node = self.resolve(takes_integers);
@@ -125,7 +132,11 @@ impl Canonical<'_> {
         Ok(mix(combined, FIELDS))
     }
 
-    fn entries<'de, A: MapAccess<'de>>(mut self, values: NodeId, mut map: A) -> Result<u64, A::Error> {
+    fn entries<'de, A: MapAccess<'de>>(
+        mut self,
+        values: NodeId,
+        mut map: A,
+    ) -> Result<u64, A::Error> {
         let mut combined = 0_u64;
         let mut first = true;
         self.write(b"{");
@@ -245,7 +256,9 @@ pub(crate) fn hash_of_default(
     Some(match (&schema.nodes[node], default) {
         // A default belongs to the union's first branch, or to whichever it fits.
         (Node::Union(branches), value) => {
-            return branches.iter().find_map(|branch| hash_of_default(schema, *branch, value));
+            return branches
+                .iter()
+                .find_map(|branch| hash_of_default(schema, *branch, value));
         }
         (Node::Plain("null"), Value::Null) => NULL,
         (Node::Plain("boolean"), Value::Bool(value)) => mix(u64::from(*value), BOOLEAN),
@@ -255,9 +268,11 @@ pub(crate) fn hash_of_default(
         (Node::Plain("string" | "enum" | "uuid"), Value::String(text)) => {
             xxh3_64_with_seed(text.as_bytes(), TEXT)
         }
-        (Node::Array(items), Value::Array(values)) => values
-            .iter()
-            .try_fold(SEQUENCE, |hash, value| Some(mix(hash, hash_of_default(schema, *items, value)?)))?,
+        (Node::Array(items), Value::Array(values)) => {
+            values.iter().try_fold(SEQUENCE, |hash, value| {
+                Some(mix(hash, hash_of_default(schema, *items, value)?))
+            })?
+        }
         (Node::Map(values), Value::Object(entries)) => {
             let combined = entries.iter().try_fold(0_u64, |sum, (key, value)| {
                 let hash = hash_of_default(schema, *values, value)?;
@@ -268,7 +283,9 @@ pub(crate) fn hash_of_default(
         (Node::Record(fields), Value::Object(values)) => {
             let mut combined = 0_u64;
             for field in fields {
-                let Some(value) = values.get(&field.name) else { continue };
+                let Some(value) = values.get(&field.name) else {
+                    continue;
+                };
                 let hash = hash_of_default(schema, field.node, value)?;
                 if field.default_hash != Some(hash) {
                     combined = combined.wrapping_add(mix(xxh3_64(field.name.as_bytes()), hash));
@@ -277,7 +294,10 @@ pub(crate) fn hash_of_default(
             mix(combined, FIELDS)
         }
         (
-            Node::Plain("int" | "long") | Node::TimestampMicros | Node::TimestampMillis | Node::OtherLogical(_),
+            Node::Plain("int" | "long")
+            | Node::TimestampMicros
+            | Node::TimestampMillis
+            | Node::OtherLogical(_),
             value,
         ) => xxh3_64_with_seed(&value.as_i64()?.to_le_bytes(), INTEGER),
         _ => return None,

@@ -168,7 +168,8 @@ impl Envelope {
             .with_timezone(&Utc);
         let subject = found.required(header::SUBJECT, found.subject)?;
         let aggregate_version = found.version()?;
-        let carries_state = EventType::from_name(event_type).is_some_and(|t| t.contract().carries_state);
+        let carries_state =
+            EventType::from_name(event_type).is_some_and(|t| t.contract().carries_state);
         if carries_state && aggregate_version.is_none() {
             return Err(ContractViolation::Missing(header::AGGREGATE_VERSION));
         }
@@ -192,16 +193,26 @@ impl Envelope {
             (header::ID, self.id.to_string()),
             (header::TYPE, self.event_type.clone()),
             (header::SOURCE, self.source.clone()),
-            (header::TIME, self.time.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            (
+                header::TIME,
+                self.time.to_rfc3339_opts(SecondsFormat::Micros, true),
+            ),
             (header::SUBJECT, self.subject.clone()),
         ];
         let optional = [
-            (header::AGGREGATE_VERSION, self.aggregate_version.map(|v| v.to_string())),
+            (
+                header::AGGREGATE_VERSION,
+                self.aggregate_version.map(|v| v.to_string()),
+            ),
             (header::CORRELATION_ID, self.correlation_id.clone()),
             (header::CAUSATION_ID, self.causation_id.clone()),
             (header::TRACEPARENT, self.traceparent.clone()),
         ];
-        headers.extend(optional.into_iter().filter_map(|(name, value)| Some((name, value?))));
+        headers.extend(
+            optional
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
         headers
     }
 }
@@ -255,7 +266,9 @@ impl<'h> Attributes<'h> {
 
     fn version(&self) -> Result<Option<i64>, ContractViolation> {
         let name = header::AGGREGATE_VERSION;
-        let Some(text) = text(name, self.aggregate_version)? else { return Ok(None) };
+        let Some(text) = text(name, self.aggregate_version)? else {
+            return Ok(None);
+        };
         match text.parse::<i64>() {
             Ok(version) if version >= 0 => Ok(Some(version)),
             _ => Err(malformed(name, text, "a whole number from 0")),
@@ -280,7 +293,11 @@ const SHOWN_CHARACTERS: usize = 80;
 
 fn malformed(name: &'static str, value: &str, expected: &'static str) -> ContractViolation {
     let value = value.chars().take(SHOWN_CHARACTERS).collect();
-    ContractViolation::Malformed { name, value, expected }
+    ContractViolation::Malformed {
+        name,
+        value,
+        expected,
+    }
 }
 
 #[cfg(test)]

@@ -21,25 +21,46 @@ fn parse(headers: &[(&'static str, String)]) -> Result<Envelope, ContractViolati
 fn a_complete_envelope_survives_the_round_trip() {
     let mut headers = complete();
     headers.push(("ce_correlationid", "checkout-7".into()));
-    headers.push(("ce_causationid", "0198b0e2-7c00-7000-8000-0000000000bb".into()));
-    headers.push(("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()));
+    headers.push((
+        "ce_causationid",
+        "0198b0e2-7c00-7000-8000-0000000000bb".into(),
+    ));
+    headers.push((
+        "traceparent",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+    ));
     let envelope = parse(&headers).unwrap();
     assert_eq!(parse(&envelope.to_headers()).unwrap(), envelope);
 }
 
 #[test]
 fn every_missing_required_attribute_is_named() {
-    for missing in ["ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_subject"] {
-        let headers: Vec<_> = complete().into_iter().filter(|(n, _)| *n != missing).collect();
+    for missing in [
+        "ce_specversion",
+        "ce_id",
+        "ce_type",
+        "ce_source",
+        "ce_time",
+        "ce_subject",
+    ] {
+        let headers: Vec<_> = complete()
+            .into_iter()
+            .filter(|(n, _)| *n != missing)
+            .collect();
         assert_eq!(parse(&headers), Err(ContractViolation::Missing(missing)));
     }
 }
 
 #[test]
 fn an_event_that_carries_state_needs_its_version() {
-    let headers: Vec<_> =
-        complete().into_iter().filter(|(n, _)| *n != "ce_aggregateversion").collect();
-    assert_eq!(parse(&headers), Err(ContractViolation::Missing("ce_aggregateversion")));
+    let headers: Vec<_> = complete()
+        .into_iter()
+        .filter(|(n, _)| *n != "ce_aggregateversion")
+        .collect();
+    assert_eq!(
+        parse(&headers),
+        Err(ContractViolation::Missing("ce_aggregateversion"))
+    );
 }
 
 #[test]
@@ -85,7 +106,10 @@ fn an_id_derived_from_a_cause_is_stable_and_keeps_the_causes_time() {
 fn a_time_in_another_zone_is_the_same_moment() {
     let mut headers = complete();
     headers[4].1 = "2026-05-04T06:30:00.123456-03:00".into();
-    assert_eq!(parse(&headers).unwrap().time, parse(&complete()).unwrap().time);
+    assert_eq!(
+        parse(&headers).unwrap().time,
+        parse(&complete()).unwrap().time
+    );
 }
 
 proptest! {

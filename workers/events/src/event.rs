@@ -3,9 +3,9 @@
 use crate::canonical::Canonical;
 use crate::envelope::{ContractViolation, Envelope};
 use crate::{ContentHash, EventType, Payload, WriterSchema};
+use serde::de::DeserializeSeed;
 use serde_avro_fast::de::DeserializerState;
 use serde_avro_fast::de::read::SliceRead;
-use serde::de::DeserializeSeed;
 use std::io::Read;
 use uuid::Uuid;
 
@@ -74,17 +74,31 @@ impl Event {
             Json::Unwanted => None,
         };
         let content = read_all(schema, datum, |state| {
-            Canonical { schema, node: schema.root, json: text.as_mut() }.deserialize(state.deserializer())
+            Canonical {
+                schema,
+                node: schema.root,
+                json: text.as_mut(),
+            }
+            .deserialize(state.deserializer())
         })?;
         let payload = event_type
-            .map(|known| read_all(schema, datum, |state| Payload::deserialize(known, state.deserializer())))
+            .map(|known| {
+                read_all(schema, datum, |state| {
+                    Payload::deserialize(known, state.deserializer())
+                })
+            })
             .transpose()?;
         let content_hash = ContentHash::new(content, &envelope.event_type, &envelope.subject);
         let json = text
             .map(String::from_utf8)
             .transpose()
             .map_err(|e| DecodeError::Malformed(e.to_string()))?;
-        Ok(Self { envelope, payload, json, content_hash })
+        Ok(Self {
+            envelope,
+            payload,
+            json,
+            content_hash,
+        })
     }
 
     /// Checks that the Kafka key is the one that the contract names, in lowercase UUID text: a
@@ -93,7 +107,9 @@ impl Event {
     /// # Errors
     /// [`ContractViolation::WrongKey`].
     pub fn check_key(&self, key: Option<&[u8]>) -> Result<(), ContractViolation> {
-        let Some(payload) = &self.payload else { return Ok(()) };
+        let Some(payload) = &self.payload else {
+            return Ok(());
+        };
         let expected = payload.key();
         let mut buffer = Uuid::encode_buffer();
         let text = expected.hyphenated().encode_lower(&mut buffer);
@@ -105,7 +121,10 @@ impl Event {
             event: contract.name,
             field: contract.key_field,
             expected,
-            found: key.map_or_else(|| "missing".to_owned(), |k| String::from_utf8_lossy(k).into_owned()),
+            found: key.map_or_else(
+                || "missing".to_owned(),
+                |k| String::from_utf8_lossy(k).into_owned(),
+            ),
         })
     }
 
@@ -118,7 +137,9 @@ impl Event {
 fn read_all<'a, T>(
     schema: &'a WriterSchema,
     datum: &'a [u8],
-    read: impl FnOnce(&mut DeserializerState<'a, SliceRead<'a>>) -> Result<T, serde_avro_fast::de::DeError>,
+    read: impl FnOnce(
+        &mut DeserializerState<'a, SliceRead<'a>>,
+    ) -> Result<T, serde_avro_fast::de::DeError>,
 ) -> Result<T, DecodeError> {
     let mut state = DeserializerState::from_slice(datum, &schema.fast);
     let value = read(&mut state).map_err(|e| DecodeError::Malformed(e.to_string()))?;

@@ -36,7 +36,11 @@ pub struct Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = if self.path.is_empty() { "the payload" } else { &self.path };
+        let path = if self.path.is_empty() {
+            "the payload"
+        } else {
+            &self.path
+        };
         write!(f, "{path}: {}", self.what)
     }
 }
@@ -54,7 +58,11 @@ pub struct Mismatch {
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    problems
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("; ")
 }
 
 /// Reads a payload of that type from plain JSON.
@@ -63,11 +71,22 @@ fn list(problems: &[Problem]) -> String {
 /// [`Mismatch`] with every problem found.
 pub fn read(event_type: EventType, json: &Json) -> Result<Payload, Mismatch> {
     let contract = event_type.contract();
-    let mismatch =
-        |problems| Mismatch { event: contract.name, file: contract.schema_file, problems };
-    let general = |what: String| mismatch(vec![Problem { path: String::new(), what }]);
+    let mismatch = |problems| Mismatch {
+        event: contract.name,
+        file: contract.schema_file,
+        problems,
+    };
+    let general = |what: String| {
+        mismatch(vec![Problem {
+            path: String::new(),
+            what,
+        }])
+    };
     let schema = Schema::parse_str(contract.schema).map_err(|e| general(e.to_string()))?;
-    let mut reader = Reader { named: HashMap::new(), problems: Vec::new() };
+    let mut reader = Reader {
+        named: HashMap::new(),
+        problems: Vec::new(),
+    };
     reader.collect_named(&schema);
     let value = reader.convert(&schema, json, "");
     if !reader.problems.is_empty() {
@@ -100,9 +119,13 @@ pub fn write(payload: &Payload) -> Result<Json, EncodeError> {
 pub fn of_datum(schema: &WriterSchema, datum: &[u8]) -> Result<String, DecodeError> {
     let mut text = Vec::with_capacity(datum.len() * 3);
     let mut state = DeserializerState::from_slice(datum, &schema.fast);
-    Canonical { schema, node: schema.root, json: Some(&mut text) }
-        .deserialize(state.deserializer())
-        .map_err(|e| DecodeError::Malformed(e.to_string()))?;
+    Canonical {
+        schema,
+        node: schema.root,
+        json: Some(&mut text),
+    }
+    .deserialize(state.deserializer())
+    .map_err(|e| DecodeError::Malformed(e.to_string()))?;
     String::from_utf8(text).map_err(|e| DecodeError::Malformed(e.to_string()))
 }
 
@@ -116,7 +139,10 @@ impl<'s> Reader<'s> {
         match schema {
             Schema::Record(record) => {
                 self.named.insert(record.name.fullname(None), schema);
-                record.fields.iter().for_each(|field| self.collect_named(&field.schema));
+                record
+                    .fields
+                    .iter()
+                    .for_each(|field| self.collect_named(&field.schema));
             }
             Schema::Enum(symbols) => {
                 self.named.insert(symbols.name.fullname(None), schema);
@@ -132,7 +158,10 @@ impl<'s> Reader<'s> {
         match (schema, json) {
             (Schema::Ref { name }, _) => match self.named.get(&name.fullname(None)).copied() {
                 Some(named) => self.convert(named, json, path),
-                None => self.wrong(path, format!("the schema refers to the unknown type {name}")),
+                None => self.wrong(
+                    path,
+                    format!("the schema refers to the unknown type {name}"),
+                ),
             },
             (Schema::Union(union), Json::Null) if union.variants().contains(&Schema::Null) => {
                 Avro::Union(0, Box::new(Avro::Null))
@@ -146,13 +175,20 @@ impl<'s> Reader<'s> {
                 items
                     .iter()
                     .enumerate()
-                    .map(|(index, item)| self.convert(&array.items, item, &format!("{path}[{index}]")))
+                    .map(|(index, item)| {
+                        self.convert(&array.items, item, &format!("{path}[{index}]"))
+                    })
                     .collect(),
             ),
             (Schema::Map(map), Json::Object(object)) => Avro::Map(
                 object
                     .iter()
-                    .map(|(key, value)| (key.clone(), self.convert(&map.types, value, &join(path, key))))
+                    .map(|(key, value)| {
+                        (
+                            key.clone(),
+                            self.convert(&map.types, value, &join(path, key)),
+                        )
+                    })
                     .collect(),
             ),
             (scalar, value) => self.scalar(scalar, value, path),
@@ -165,9 +201,15 @@ impl<'s> Reader<'s> {
         object: &serde_json::Map<String, Json>,
         path: &str,
     ) -> Avro {
-        for unknown in object.keys().filter(|key| record.fields.iter().all(|f| f.name != **key)) {
+        for unknown in object
+            .keys()
+            .filter(|key| record.fields.iter().all(|f| f.name != **key))
+        {
             let known: Vec<&str> = record.fields.iter().map(|f| f.name.as_str()).collect();
-            self.wrong(&join(path, unknown), format!("unknown field; known are {}", known.join(", ")));
+            self.wrong(
+                &join(path, unknown),
+                format!("unknown field; known are {}", known.join(", ")),
+            );
         }
         let mut fields = Vec::with_capacity(record.fields.len());
         for field in &record.fields {
@@ -184,9 +226,10 @@ impl<'s> Reader<'s> {
     fn scalar(&mut self, schema: &Schema, json: &Json, path: &str) -> Avro {
         let found = match (schema, json) {
             (Schema::Boolean, Json::Bool(value)) => Some(Avro::Boolean(*value)),
-            (Schema::Int, Json::Number(n)) => {
-                n.as_i64().and_then(|n| i32::try_from(n).ok()).map(Avro::Int)
-            }
+            (Schema::Int, Json::Number(n)) => n
+                .as_i64()
+                .and_then(|n| i32::try_from(n).ok())
+                .map(Avro::Int),
             (Schema::Long, Json::Number(n)) => n.as_i64().map(Avro::Long),
             (Schema::Double, Json::Number(n)) => n.as_f64().map(Avro::Double),
             (Schema::String, Json::String(text)) => Some(Avro::String(text.clone())),
@@ -206,13 +249,20 @@ impl<'s> Reader<'s> {
     }
 
     fn wrong(&mut self, path: &str, what: String) -> Avro {
-        self.problems.push(Problem { path: path.to_owned(), what });
+        self.problems.push(Problem {
+            path: path.to_owned(),
+            what,
+        });
         Avro::Null
     }
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+    if path.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{path}.{name}")
+    }
 }
 
 fn wanted(schema: &Schema) -> String {

@@ -16,10 +16,14 @@ impl fmt::Display for SchemaId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// The record has no value. No event is a tombstone: deletions are events of their own.
-    #[error("the record has no value; publish an event (for example COURSE_DELETED) instead of a tombstone")]
+    #[error(
+        "the record has no value; publish an event (for example COURSE_DELETED) instead of a tombstone"
+    )]
     NullValue,
     /// Shorter than magic byte and schema id.
-    #[error("the value has {0} bytes; the wire format starts with a magic byte and a four-byte schema id")]
+    #[error(
+        "the value has {0} bytes; the wire format starts with a magic byte and a four-byte schema id"
+    )]
     TooShort(usize),
     /// The first byte is not zero.
     #[error("the value starts with 0x{0:02x}; the wire format starts with the magic byte 0x00")]
@@ -55,7 +59,10 @@ mod tests {
         assert_eq!(split(None), Err(WireError::NullValue));
         assert_eq!(split(Some(&[])), Err(WireError::TooShort(0)));
         assert_eq!(split(Some(&[0, 0, 1])), Err(WireError::TooShort(3)));
-        assert_eq!(split(Some(b"{\"json\":1}")), Err(WireError::WrongMagicByte(b'{')));
+        assert_eq!(
+            split(Some(b"{\"json\":1}")),
+            Err(WireError::WrongMagicByte(b'{'))
+        );
     }
 
     proptest! {

@@ -18,7 +18,9 @@ pub enum SchemaError {
     #[error("the schema is no record; every event is a record")]
     NotARecord,
     /// A field has another logical type than the contract's.
-    #[error("field {path} is {found} in the writer's schema and {expected} in the contract; reading it would change its meaning")]
+    #[error(
+        "field {path} is {found} in the writer's schema and {expected} in the contract; reading it would change its meaning"
+    )]
     LogicalType {
         /// Where, as `outer.inner`.
         path: String,
@@ -82,12 +84,19 @@ impl WriterSchema {
     fn parse_unchecked(text: &str) -> Result<Self, SchemaError> {
         let invalid = |e: &dyn std::fmt::Display| SchemaError::Invalid(e.to_string());
         let parsed = Schema::parse_str(text).map_err(|e| invalid(&e))?;
-        let Schema::Record(record) = &parsed else { return Err(SchemaError::NotARecord) };
+        let Schema::Record(record) = &parsed else {
+            return Err(SchemaError::NotARecord);
+        };
         let full_name = record.name.fullname(None);
         let fast = text.parse().map_err(|e| invalid(&e))?;
         let mut arena = Arena::default();
         let root = arena.add(&parsed);
-        let mut schema = Self { fast, nodes: arena.nodes, root, full_name };
+        let mut schema = Self {
+            fast,
+            nodes: arena.nodes,
+            root,
+            full_name,
+        };
         schema.hash_defaults(&arena.defaults);
         Ok(schema)
     }
@@ -106,7 +115,9 @@ impl WriterSchema {
         // Inner records come after the outer ones in the arena; their defaults are hashed first,
         // since an outer default may hold an inner record.
         for (record, field, default) in defaults.iter().rev() {
-            let Node::Record(fields) = &self.nodes[*record] else { continue };
+            let Node::Record(fields) = &self.nodes[*record] else {
+                continue;
+            };
             let hash = crate::canonical::hash_of_default(self, fields[*field].node, default);
             if let Node::Record(fields) = &mut self.nodes[*record] {
                 fields[*field].default_hash = hash;
@@ -173,7 +184,9 @@ impl Node {
     /// The logical type, where misreading it would go unnoticed. A uuid is text either way.
     fn logical_type(&self) -> Option<&'static str> {
         match self {
-            Self::TimestampMicros | Self::TimestampMillis | Self::OtherLogical(_) => Some(self.name()),
+            Self::TimestampMicros | Self::TimestampMillis | Self::OtherLogical(_) => {
+                Some(self.name())
+            }
             _ => None,
         }
     }
@@ -204,7 +217,11 @@ impl Arena {
                         self.defaults.push((id, index, default.clone()));
                     }
                     let node = self.add(&field.schema);
-                    fields.push(Field { name: field.name.clone(), node, default_hash: None });
+                    fields.push(Field {
+                        name: field.name.clone(),
+                        node,
+                        default_hash: None,
+                    });
                 }
                 Node::Record(fields)
             }

@@ -49,7 +49,9 @@ pub struct Broker {
 
 impl std::fmt::Debug for Broker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker").field("ids", &self.ids).finish_non_exhaustive()
+        f.debug_struct("Broker")
+            .field("ids", &self.ids)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +64,10 @@ impl Broker {
         let mut config = config.clone();
         // The group's offsets are read, but this client never joins it.
         config.remove("group.instance.id");
-        Ok(Self { client: config.create()?, ids })
+        Ok(Self {
+            client: config.create()?,
+            ids,
+        })
     }
 
     /// Observes partitions. Blocks; run it where blocking is allowed.
@@ -87,7 +92,8 @@ impl Broker {
                 .get(&*partition.topic)
                 .ok_or_else(|| ObserveError::NoTopic(partition.topic.to_string()))?;
             let (low, high) =
-                self.client.fetch_watermarks(&partition.topic, partition.partition, ANSWER)?;
+                self.client
+                    .fetch_watermarks(&partition.topic, partition.partition, ANSWER)?;
             let hint = committed
                 .find_partition(&partition.topic, partition.partition)
                 .and_then(|found| match found.offset() {
@@ -96,7 +102,12 @@ impl Broker {
                 });
             observed.insert(
                 partition.clone(),
-                Observed { topic_id, low: NextOffset(low), high: NextOffset(high), hint },
+                Observed {
+                    topic_id,
+                    low: NextOffset(low),
+                    high: NextOffset(high),
+                    hint,
+                },
             );
         }
         Ok(observed)
@@ -108,7 +119,12 @@ impl Broker {
                 .map_err(ObserveError::Unavailable),
             TopicIds::FromName => Ok(topics
                 .iter()
-                .map(|topic| ((*topic).to_owned(), Uuid::new_v5(&Uuid::NAMESPACE_URL, topic.as_bytes())))
+                .map(|topic| {
+                    (
+                        (*topic).to_owned(),
+                        Uuid::new_v5(&Uuid::NAMESPACE_URL, topic.as_bytes()),
+                    )
+                })
                 .collect()),
         }
     }

@@ -15,9 +15,9 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -127,7 +127,10 @@ impl Assignments {
     }
 
     fn end(&mut self, partition: &TopicPartition) -> Option<Arc<Assignment>> {
-        let assignment = self.by_topic.get_mut(&partition.topic)?.remove(&partition.partition)?;
+        let assignment = self
+            .by_topic
+            .get_mut(&partition.topic)?
+            .remove(&partition.partition)?;
         assignment.ended.store(true, Ordering::Release);
         Some(assignment)
     }
@@ -142,7 +145,8 @@ impl Assignments {
 
     fn is_current(&self, assignment: &Assignment) -> bool {
         let partition = &assignment.partition;
-        self.get(&partition.topic, partition.partition).is_some_and(|a| a.epoch == assignment.epoch)
+        self.get(&partition.topic, partition.partition)
+            .is_some_and(|a| a.epoch == assignment.epoch)
     }
 }
 
@@ -151,8 +155,12 @@ impl ConsumerThread {
     ///
     /// # Errors
     /// The configuration is not one that the client library takes.
-    pub fn consumer(config: &ClientConfig, topics: &[&str]) -> Result<BaseConsumer<Rebalancer>, KafkaError> {
-        let consumer: BaseConsumer<Rebalancer> = config.create_with_context(Rebalancer::default())?;
+    pub fn consumer(
+        config: &ClientConfig,
+        topics: &[&str],
+    ) -> Result<BaseConsumer<Rebalancer>, KafkaError> {
+        let consumer: BaseConsumer<Rebalancer> =
+            config.create_with_context(Rebalancer::default())?;
         consumer.subscribe(topics)?;
         Ok(consumer)
     }
@@ -264,8 +272,11 @@ impl Running {
             self.hints.insert(partition.clone(), hint);
         }
         let mut list = TopicPartitionList::new();
-        let added =
-            list.add_partition_offset(&partition.topic, partition.partition, KafkaOffset::Offset(position.0));
+        let added = list.add_partition_offset(
+            &partition.topic,
+            partition.partition,
+            KafkaOffset::Offset(position.0),
+        );
         match added.and_then(|()| self.it.consumer.incremental_assign(&list)) {
             Ok(()) => {
                 self.it.consumer.context().started(partition.clone());
@@ -290,7 +301,10 @@ impl Running {
     fn claim(&mut self, partition: TopicPartition, after: Duration) {
         let assignment = self.assignments.begin(partition);
         let not_before = Instant::now() + after;
-        let _ = self.it.claims.send(ClaimRequest { assignment, not_before });
+        let _ = self.it.claims.send(ClaimRequest {
+            assignment,
+            not_before,
+        });
     }
 
     fn stop_fetching(&self, partition: &TopicPartition) {
@@ -314,12 +328,20 @@ impl Running {
     }
 
     fn hint(&mut self, partition: TopicPartition, next: NextOffset) {
-        if self.hints.get(&partition).is_some_and(|known| *known >= next) {
+        if self
+            .hints
+            .get(&partition)
+            .is_some_and(|known| *known >= next)
+        {
             return;
         }
         let mut list = TopicPartitionList::new();
         let stored = list
-            .add_partition_offset(&partition.topic, partition.partition, KafkaOffset::Offset(next.0))
+            .add_partition_offset(
+                &partition.topic,
+                partition.partition,
+                KafkaOffset::Offset(next.0),
+            )
             .and_then(|()| self.it.consumer.store_offsets(&list));
         if stored.is_ok() {
             self.hints.insert(partition, next);
@@ -348,8 +370,14 @@ impl Running {
     }
 
     fn set_paused(&mut self, pause: bool) {
-        let Ok(list) = self.it.consumer.assignment() else { return };
-        let done = if pause { self.it.consumer.pause(&list) } else { self.it.consumer.resume(&list) };
+        let Ok(list) = self.it.consumer.assignment() else {
+            return;
+        };
+        let done = if pause {
+            self.it.consumer.pause(&list)
+        } else {
+            self.it.consumer.resume(&list)
+        };
         match done {
             Ok(()) => {
                 self.paused = pause;
@@ -391,15 +419,27 @@ impl Running {
     }
 
     fn sort(&self, message: &BorrowedMessage<'_>, chunks: &mut [Vec<(AssignmentEpoch, Record)>]) {
-        let Some(assignment) = self.assignments.get(message.topic(), message.partition()) else { return };
+        let Some(assignment) = self.assignments.get(message.topic(), message.partition()) else {
+            return;
+        };
         let headers = message.headers();
-        let mut parts = Parts { key: message.key(), value: message.payload(), headers: Vec::new() };
+        let mut parts = Parts {
+            key: message.key(),
+            value: message.payload(),
+            headers: Vec::new(),
+        };
         if let Some(headers) = headers {
-            parts.headers.extend(headers.iter().map(|header| (header.key, header.value)));
+            parts
+                .headers
+                .extend(headers.iter().map(|header| (header.key, header.value)));
         }
         let charge = self.it.budget.charge(parts.bytes());
-        let record =
-            Record::new(Offset(message.offset()), message.timestamp().to_millis(), &parts, charge);
+        let record = Record::new(
+            Offset(message.offset()),
+            message.timestamp().to_millis(),
+            &parts,
+            charge,
+        );
         chunks[lane_index(&assignment.partition, chunks.len())].push((assignment.epoch, record));
     }
 

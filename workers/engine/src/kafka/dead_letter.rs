@@ -25,7 +25,9 @@ pub struct DeadLetters {
 
 impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("DeadLetters").field("topic", &self.topic).finish_non_exhaustive()
+        f.debug_struct("DeadLetters")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
     }
 }
 
@@ -44,7 +46,11 @@ impl DeadLetters {
             .set("message.max.bytes", "20000000")
             .create()?;
         let topic = events::catalogue::dead_letter_topic(group);
-        Ok(Self { producer, topic, group: group.to_owned() })
+        Ok(Self {
+            producer,
+            topic,
+            group: group.to_owned(),
+        })
     }
 
     /// The topic's name.
@@ -56,7 +62,12 @@ impl DeadLetters {
     ///
     /// # Errors
     /// Why the broker did not take it: an outage, to be tried again.
-    pub async fn send(&self, origin: &Origin<'_>, kind: &str, reason: &str) -> Result<Acknowledged, String> {
+    pub async fn send(
+        &self,
+        origin: &Origin<'_>,
+        kind: &str,
+        reason: &str,
+    ) -> Result<Acknowledged, String> {
         let headers = self.headers(origin, kind, reason);
         let mut record = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
         if let Some(key) = origin.record.key() {
@@ -67,9 +78,17 @@ impl DeadLetters {
         }
         match self.producer.send(record, Timeout::After(DELIVERY)).await {
             Ok(delivery) => Ok(Acknowledged::by_broker(delivery.partition, delivery.offset)),
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownPartition), _)) => {
-                Err(format!("the broker has no topic {}; create it with: fleet topics apply", self.topic))
-            }
+            Err((
+                KafkaError::MessageProduction(
+                    RDKafkaErrorCode::UnknownTopic
+                    | RDKafkaErrorCode::UnknownTopicOrPartition
+                    | RDKafkaErrorCode::UnknownPartition,
+                ),
+                _,
+            )) => Err(format!(
+                "the broker has no topic {}; create it with: fleet topics apply",
+                self.topic
+            )),
             Err((error, _)) => Err(format!("dead letter topic {}: {error}", self.topic)),
         }
     }
@@ -86,12 +105,21 @@ impl DeadLetters {
             ("dlq_topic_id", origin.topic_id.to_string()),
             ("dlq_partition", origin.partition.partition.to_string()),
             ("dlq_offset", record.offset.to_string()),
-            ("dlq_timestamp_ms", record.timestamp_ms.map(|t| t.to_string()).unwrap_or_default()),
+            (
+                "dlq_timestamp_ms",
+                record
+                    .timestamp_ms
+                    .map(|t| t.to_string())
+                    .unwrap_or_default(),
+            ),
             ("dlq_kind", kind.to_owned()),
             ("dlq_reason", reason.to_owned()),
         ];
         for (name, value) in &added {
-            headers = headers.insert(Header { key: name, value: Some(value) });
+            headers = headers.insert(Header {
+                key: name,
+                value: Some(value),
+            });
         }
         headers
     }

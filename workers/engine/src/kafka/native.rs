@@ -52,9 +52,12 @@ pub fn topic_ids<C: ClientContext>(
     // SAFETY: `names` and `pointers` outlive the calls; `rk` is a live client; each object goes
     // straight into a guard with its own destructor.
     let (collection, options, queue) = unsafe {
-        let collection = sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
-        let options =
-            sys::rd_kafka_AdminOptions_new(rk, sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+        let collection =
+            sys::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let options = sys::rd_kafka_AdminOptions_new(
+            rk,
+            sys::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS,
+        );
         let queue = sys::rd_kafka_queue_new(rk);
         (
             Guard::new(collection, sys::rd_kafka_TopicCollection_destroy).ok_or_else(null)?,
@@ -65,7 +68,12 @@ pub fn topic_ids<C: ClientContext>(
     let mut why: [c_char; 256] = [0; 256];
     // SAFETY: all pointers are live; the error buffer's size is given; the event is guarded.
     let event = unsafe {
-        sys::rd_kafka_AdminOptions_set_request_timeout(options.0, millis, why.as_mut_ptr(), why.len());
+        sys::rd_kafka_AdminOptions_set_request_timeout(
+            options.0,
+            millis,
+            why.as_mut_ptr(),
+            why.len(),
+        );
         sys::rd_kafka_DescribeTopics(rk, collection.0, options.0, queue.0);
         let event = sys::rd_kafka_queue_poll(queue.0, millis.saturating_add(1000));
         Guard::new(event, sys::rd_kafka_event_destroy)
@@ -97,7 +105,10 @@ pub fn topic_ids<C: ClientContext>(
             let id = sys::rd_kafka_TopicDescription_topic_id(topic);
             let high = sys::rd_kafka_Uuid_most_significant_bits(id).cast_unsigned();
             let low = sys::rd_kafka_Uuid_least_significant_bits(id).cast_unsigned();
-            ids.insert(text(sys::rd_kafka_TopicDescription_name(topic)), Uuid::from_u64_pair(high, low));
+            ids.insert(
+                text(sys::rd_kafka_TopicDescription_name(topic)),
+                Uuid::from_u64_pair(high, low),
+            );
         }
         Ok(ids)
     }
@@ -110,5 +121,7 @@ unsafe fn text(string: *const c_char) -> String {
         return "unknown error".to_owned();
     }
     // SAFETY: by this function's own contract.
-    unsafe { CStr::from_ptr(string) }.to_string_lossy().into_owned()
+    unsafe { CStr::from_ptr(string) }
+        .to_string_lossy()
+        .into_owned()
 }

@@ -6,11 +6,11 @@
 //! member joined.
 
 use crate::scheduling::offsets::TopicPartition;
+use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::TopicPartitionList;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -79,7 +79,10 @@ impl ConsumerContext for Rebalancer {
         let named: Vec<TopicPartition> = partitions
             .elements()
             .iter()
-            .map(|e| TopicPartition { topic: e.topic().into(), partition: e.partition() })
+            .map(|e| TopicPartition {
+                topic: e.topic().into(),
+                partition: e.partition(),
+            })
             .collect();
         let answered = if event == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             self.state().changes.push(Change::Assigned(named));

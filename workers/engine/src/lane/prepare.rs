@@ -11,7 +11,9 @@ use crate::scheduling::queue::{Queue, Queued, Run};
 use crate::schemas::Lookup;
 use crate::worker::{Reject, Worker};
 use events::wire::SchemaId;
-use events::{ContractViolation, DecodeError, Envelope, Event, EventType, WriterSchema, header, wire};
+use events::{
+    ContractViolation, DecodeError, Envelope, Event, EventType, WriterSchema, header, wire,
+};
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -49,7 +51,12 @@ struct Wait {
 impl<W: Worker> Preparer<W> {
     /// Nothing is claimed yet.
     pub fn new(shared: Arc<Shared<W>>) -> Self {
-        Self { shared, claims: HashMap::new(), queue: Queue::default(), draining: false }
+        Self {
+            shared,
+            claims: HashMap::new(),
+            queue: Queue::default(),
+            draining: false,
+        }
     }
 
     /// Runs until drained.
@@ -132,7 +139,9 @@ impl<W: Worker> Preparer<W> {
                         && let Some(claim) = self.claims.get(&epoch)
                     {
                         let partition = &claim.assignment.partition;
-                        self.shared.board.waiting_since(partition, record.timestamp_ms);
+                        self.shared
+                            .board
+                            .waiting_since(partition, record.timestamp_ms);
                     }
                     self.queue.offer(epoch, record);
                 }
@@ -157,21 +166,36 @@ impl<W: Worker> Preparer<W> {
             blocked: Vec::new(),
         };
         for run in runs {
-            let Some(claim) = self.claims.get(&run.epoch).cloned() else { continue };
+            let Some(claim) = self.claims.get(&run.epoch).cloned() else {
+                continue;
+            };
             let index = batch.claims.len();
             batch.claims.push(Arc::clone(&claim));
             for record in run.records {
                 match self.step(&claim, &record).await {
-                    Ok(step) => batch.items.push(Item { claim: index, record, step }),
+                    Ok(step) => batch.items.push(Item {
+                        claim: index,
+                        record,
+                        step,
+                    }),
                     Err(Wait { on, message }) => {
                         self.close(run.epoch);
                         let assignment = Arc::clone(&claim.assignment);
-                        batch.blocked.push(Blocked { assignment, on, message, again: SCHEMA_AGAIN });
+                        batch.blocked.push(Blocked {
+                            assignment,
+                            on,
+                            message,
+                            again: SCHEMA_AGAIN,
+                        });
                         break;
                     }
                 }
             }
-            batch.oldest_waiting_ms.push(self.queue.head(run.epoch).and_then(|next| next.timestamp_ms));
+            batch.oldest_waiting_ms.push(
+                self.queue
+                    .head(run.epoch)
+                    .and_then(|next| next.timestamp_ms),
+            );
         }
         metrics::histogram!("fleet_batch_seconds", "group" => self.shared.group.clone(), "stage" => "prepare")
             .record(started.elapsed());
@@ -179,12 +203,21 @@ impl<W: Worker> Preparer<W> {
     }
 
     async fn step(&self, claim: &Claim, record: &Record) -> Result<Step<W::Plan>, Wait> {
-        if record.header_text(header::TYPE).is_some_and(|name| !self.shared.worker.subscription().wants(name)) {
+        if record
+            .header_text(header::TYPE)
+            .is_some_and(|name| !self.shared.worker.subscription().wants(name))
+        {
             return Ok(Step::Skip);
         }
         let envelope = match Envelope::from_headers(record.headers()) {
             Ok(envelope) => envelope,
-            Err(violation) => return Ok(bad(BadKind::ContractViolation, violation.to_string(), unnamed(record))),
+            Err(violation) => {
+                return Ok(bad(
+                    BadKind::ContractViolation,
+                    violation.to_string(),
+                    unnamed(record),
+                ));
+            }
         };
         let name = (Some(envelope.id.0), Some(envelope.event_type.clone()));
         let (id, datum) = match wire::split(record.value()) {
@@ -198,25 +231,34 @@ impl<W: Worker> Preparer<W> {
     }
 
     /// The writer's schema, why its events are bad, or that it has to be waited for.
-    async fn schema(&self, id: SchemaId) -> Result<Result<Arc<WriterSchema>, (BadKind, String)>, Wait> {
+    async fn schema(
+        &self,
+        id: SchemaId,
+    ) -> Result<Result<Arc<WriterSchema>, (BadKind, String)>, Wait> {
         let lookup = match self.shared.schemas.get(id) {
             Some(known) => known,
             None => self.shared.schemas.resolve(id).await,
         };
         match lookup {
             Lookup::Known(schema) => Ok(Ok(schema)),
-            Lookup::Unusable(error) => {
-                Ok(Err((BadKind::ContractViolation, format!("schema {id}: {error}"))))
-            }
+            Lookup::Unusable(error) => Ok(Err((
+                BadKind::ContractViolation,
+                format!("schema {id}: {error}"),
+            ))),
             Lookup::Unknown { for_ } if for_ >= self.shared.settings.unknown_schema_wait => {
                 let seconds = for_.as_secs();
-                let reason = format!("the registry does not know schema {id}, asked for {seconds} s");
+                let reason =
+                    format!("the registry does not know schema {id}, asked for {seconds} s");
                 Ok(Err((BadKind::UnknownSchema, reason)))
             }
-            Lookup::Unknown { .. } => {
-                Err(Wait { on: "schema", message: format!("the registry does not know schema {id} yet") })
-            }
-            Lookup::Unavailable(message) => Err(Wait { on: "registry", message }),
+            Lookup::Unknown { .. } => Err(Wait {
+                on: "schema",
+                message: format!("the registry does not know schema {id} yet"),
+            }),
+            Lookup::Unavailable(message) => Err(Wait {
+                on: "registry",
+                message,
+            }),
         }
     }
 
@@ -259,7 +301,9 @@ impl<W: Worker> Preparer<W> {
 }
 
 fn check_topic(envelope: &Envelope, topic: &str) -> Result<(), ContractViolation> {
-    let Some(known) = EventType::from_name(&envelope.event_type) else { return Ok(()) };
+    let Some(known) = EventType::from_name(&envelope.event_type) else {
+        return Ok(());
+    };
     let contract = known.contract();
     if contract.topic.name == topic {
         return Ok(());
@@ -273,10 +317,22 @@ fn check_topic(envelope: &Envelope, topic: &str) -> Result<(), ContractViolation
 
 /// What a record without a readable envelope still says of itself.
 fn unnamed(record: &Record) -> (Option<Uuid>, Option<String>) {
-    let id = record.header_text(header::ID).and_then(|id| Uuid::try_parse(id).ok());
+    let id = record
+        .header_text(header::ID)
+        .and_then(|id| Uuid::try_parse(id).ok());
     (id, record.header_text(header::TYPE).map(str::to_owned))
 }
 
-fn bad<P>(kind: BadKind, reason: String, (event_id, event_type): (Option<Uuid>, Option<String>)) -> Step<P> {
-    Step::Bad(Box::new(Bad { kind, reason, event_id, event_type, acknowledged: None }))
+fn bad<P>(
+    kind: BadKind,
+    reason: String,
+    (event_id, event_type): (Option<Uuid>, Option<String>),
+) -> Step<P> {
+    Step::Bad(Box::new(Bad {
+        kind,
+        reason,
+        event_id,
+        event_type,
+        acknowledged: None,
+    }))
 }

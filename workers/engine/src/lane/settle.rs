@@ -61,7 +61,10 @@ impl<'s, P> Slice<'s, P> {
     /// A claim, as the fence knows it.
     pub fn held(&self, claim: usize) -> Held {
         let claim = &self.claims[claim];
-        Held { partition: claim.assignment.partition.clone(), epoch: claim.epoch }
+        Held {
+            partition: claim.assignment.partition.clone(),
+            epoch: claim.epoch,
+        }
     }
 
     /// Where an item came from.
@@ -73,7 +76,10 @@ impl<'s, P> Slice<'s, P> {
 fn origin<'s, P>(claim: &'s Claim, item: &'s Item<P>) -> Origin<'s> {
     let (event_id, event_type) = match &item.step {
         Step::Skip => (None, None),
-        Step::Apply(accepted) => (Some(accepted.envelope.id.0), Some(accepted.envelope.event_type.clone())),
+        Step::Apply(accepted) => (
+            Some(accepted.envelope.id.0),
+            Some(accepted.envelope.event_type.clone()),
+        ),
         Step::Bad(bad) => (bad.event_id, bad.event_type.clone()),
     };
     Origin {
@@ -111,7 +117,12 @@ enum Next {
 
 impl<W: Worker> Settler<W> {
     /// A lane that has not connected yet. `abandon` turns true when a shutdown has taken too long.
-    pub fn new(shared: Arc<Shared<W>>, lane: usize, commands: Commands, abandon: watch::Receiver<bool>) -> Self {
+    pub fn new(
+        shared: Arc<Shared<W>>,
+        lane: usize,
+        commands: Commands,
+        abandon: watch::Receiver<bool>,
+    ) -> Self {
         let settings = &shared.settings;
         let name = format!("{} lane {lane}", shared.group);
         let database = Database::new(settings.database.clone(), &name, settings.timeouts);
@@ -143,7 +154,8 @@ impl<W: Worker> Settler<W> {
 
     async fn settle(&mut self, mut batch: Batch<W::Plan>) {
         self.remember_claims(&batch.claims);
-        let mut work = vec![0..batch.items.len()];
+        let whole = 0..batch.items.len();
+        let mut work = Vec::from([whole]);
         while let Some(range) = work.pop() {
             loop {
                 if *self.abandon.borrow() {
@@ -161,7 +173,13 @@ impl<W: Worker> Settler<W> {
                 }
             }
         }
-        for Blocked { assignment, on, message, again } in batch.blocked {
+        for Blocked {
+            assignment,
+            on,
+            message,
+            again,
+        } in batch.blocked
+        {
             self.shared.board.waits(&assignment.partition, on, &message);
             tracing::warn!(partition = %assignment.partition, on, message, "partition waits");
             self.commands.send(Command::ClaimAgain(assignment, again));
@@ -176,11 +194,13 @@ impl<W: Worker> Settler<W> {
         }
         for claim in claims {
             let flood = self.shared.settings.flood;
-            self.owned.entry(claim.assignment.epoch.0).or_insert_with(|| Owned {
-                position: claim.position,
-                parked_keys: claim.parked_keys.clone(),
-                flood: FloodGuard::new(flood),
-            });
+            self.owned
+                .entry(claim.assignment.epoch.0)
+                .or_insert_with(|| Owned {
+                    position: claim.position,
+                    parked_keys: claim.parked_keys.clone(),
+                    flood: FloodGuard::new(flood),
+                });
         }
     }
 
@@ -189,9 +209,19 @@ impl<W: Worker> Settler<W> {
     }
 
     fn slice<'s>(&self, batch: &'s Batch<W::Plan>, range: Range<usize>) -> Slice<'s, W::Plan> {
-        let live: Vec<bool> = batch.claims.iter().map(|claim| self.is_live(claim)).collect();
-        let items = batch.items[range].iter().filter(|item| live[item.claim]).collect();
-        Slice { claims: &batch.claims, items }
+        let live: Vec<bool> = batch
+            .claims
+            .iter()
+            .map(|claim| self.is_live(claim))
+            .collect();
+        let items = batch.items[range]
+            .iter()
+            .filter(|item| live[item.claim])
+            .collect();
+        Slice {
+            claims: &batch.claims,
+            items,
+        }
     }
 
     async fn attempt(&mut self, batch: &mut Batch<W::Plan>, range: Range<usize>) -> Next {
@@ -267,8 +297,11 @@ impl<W: Worker> Settler<W> {
                 owned.position = prefix.next();
             }
             let oldest = batch.oldest_waiting_ms.get(*claim).copied().flatten();
-            self.shared.board.finished(&assignment.partition, prefix.next(), oldest);
-            self.commands.send(Command::Hint(assignment.partition.clone(), prefix.next()));
+            self.shared
+                .board
+                .finished(&assignment.partition, prefix.next(), oldest);
+            self.commands
+                .send(Command::Hint(assignment.partition.clone(), prefix.next()));
         }
         for (claim, key) in &committed.parked_keys {
             if let Some(owned) = self.owned.get_mut(&batch.claims[*claim].assignment.epoch.0) {
@@ -277,23 +310,32 @@ impl<W: Worker> Settler<W> {
         }
         self.shared.board.counted(committed.counts);
         let group = self.shared.group.clone();
-        metrics::histogram!("fleet_batch_seconds", "group" => group.clone(), "stage" => "commit").record(took);
+        metrics::histogram!("fleet_batch_seconds", "group" => group.clone(), "stage" => "commit")
+            .record(took);
         metrics::counter!("fleet_position_checks_total", "group" => group)
             .increment(u64::try_from(committed.moves.len()).unwrap_or_default());
     }
 
-    async fn failed(&mut self, batch: &mut Batch<W::Plan>, range: Range<usize>, failure: Failure) -> Next {
+    async fn failed(
+        &mut self,
+        batch: &mut Batch<W::Plan>,
+        range: Range<usize>,
+        failure: Failure,
+    ) -> Next {
         metrics::counter!("fleet_failed_attempts_total",
             "group" => self.shared.group.clone(), "class" => failure.class())
         .increment(1);
         match failure {
-            Failure::Data { sqlstate, message } => self.isolate(batch, range, sqlstate, message).await,
+            Failure::Data { sqlstate, message } => {
+                self.isolate(batch, range, sqlstate, message).await
+            }
             Failure::Race if self.races < QUICK_RACES => {
                 self.races += 1;
                 Next::Again
             }
             Failure::Race => {
-                self.wait("postgres", "another writer keeps inserting the same events").await;
+                self.wait("postgres", "another writer keeps inserting the same events")
+                    .await;
                 Next::Again
             }
             Failure::MissingPartition => {
@@ -322,7 +364,9 @@ impl<W: Worker> Settler<W> {
         if range.len() > 1 {
             return Next::Split;
         }
-        let Some(item) = batch.items.get_mut(range.start) else { return Next::Done };
+        let Some(item) = batch.items.get_mut(range.start) else {
+            return Next::Done;
+        };
         let Step::Apply(accepted) = &item.step else {
             // Our own bookkeeping was refused; no event is to blame for that.
             self.wait("postgres", &message).await;
@@ -349,32 +393,43 @@ impl<W: Worker> Settler<W> {
         for item in self.slice(batch, range).items() {
             let claim = &batch.claims[item.claim];
             let epoch = claim.assignment.epoch.0;
-            let Some(owned) = self.owned.get(&epoch) else { continue };
+            let Some(owned) = self.owned.get(&epoch) else {
+                continue;
+            };
             let guard = guards.entry(epoch).or_insert_with(|| owned.flood.clone());
             let Step::Bad(bad) = &item.step else {
                 guard.good();
                 continue;
             };
-            if let Verdict::Halt(why) = guard.bad() {
-                if bad.acknowledged.is_none() && !halted.iter().any(|(c, _)| Arc::ptr_eq(c, claim)) {
-                    let message = format!(
-                        "halted by the flood guard: {why}, the last one: {}; mend the producer or the worker, then restart",
-                        bad.reason
-                    );
-                    halted.push((Arc::clone(claim), message));
-                }
+            let verdict = guard.bad();
+            let is_known =
+                bad.acknowledged.is_some() || halted.iter().any(|(c, _)| Arc::ptr_eq(c, claim));
+            if let (Verdict::Halt(why), false) = (verdict, is_known) {
+                let message = format!(
+                    "halted by the flood guard: {why}, the last one: {}; mend the producer or the \
+                     worker, then restart",
+                    bad.reason
+                );
+                halted.push((Arc::clone(claim), message));
             }
         }
         for (claim, message) in halted {
-            self.shared.board.halted(&claim.assignment.partition, &message);
+            self.shared
+                .board
+                .halted(&claim.assignment.partition, &message);
             self.lost.insert(claim.assignment.epoch.0);
-            self.commands.send(Command::GiveUp(Arc::clone(&claim.assignment)));
+            self.commands
+                .send(Command::GiveUp(Arc::clone(&claim.assignment)));
         }
         guards
     }
 
     /// Sends what is bad and not yet acknowledged.
-    async fn send_dead_letters(&self, batch: &mut Batch<W::Plan>, range: Range<usize>) -> Result<(), String> {
+    async fn send_dead_letters(
+        &self,
+        batch: &mut Batch<W::Plan>,
+        range: Range<usize>,
+    ) -> Result<(), String> {
         let claims = &batch.claims;
         let unsent = batch.items[range].iter_mut().filter(|item| {
             self.is_live(&claims[item.claim])
@@ -407,12 +462,14 @@ impl<W: Worker> Settler<W> {
             let partition: &TopicPartition = &claim.assignment.partition;
             tracing::warn!(%partition, epoch = claim.epoch.0, "fenced: another owner has claimed the partition");
             self.lost.insert(claim.assignment.epoch.0);
-            self.commands.send(Command::ClaimAgain(Arc::clone(&claim.assignment), RECLAIM));
+            self.commands
+                .send(Command::ClaimAgain(Arc::clone(&claim.assignment), RECLAIM));
         }
     }
 
     async fn violated(&mut self, batch: &Batch<W::Plan>, violation: &Violation) -> Next {
-        metrics::counter!("fleet_position_violations_total", "group" => self.shared.group.clone()).increment(1);
+        metrics::counter!("fleet_position_violations_total", "group" => self.shared.group.clone())
+            .increment(1);
         tracing::error!(%violation, "positions did not move as they should have");
         match violation {
             Violation::PositionMoved(..) => self.lose(batch, |_| true),
@@ -424,14 +481,27 @@ impl<W: Worker> Settler<W> {
     async fn create_partitions(&mut self) {
         match partitions::maintain(&mut self.database).await {
             Ok(()) => {}
-            Err(failure) => self.wait("postgres", &format!("partitions could not be created: {failure:?}")).await,
+            Err(failure) => {
+                self.wait(
+                    "postgres",
+                    &format!("partitions could not be created: {failure:?}"),
+                )
+                .await
+            }
         }
     }
 
     async fn wait(&mut self, on: &'static str, message: &str) {
         let pause = self.backoff.next(rand::random());
         self.shared.board.lane_waits(self.lane, Some((on, message)));
-        tracing::warn!(lane = self.lane, on, message, attempt = self.backoff.attempts(), ?pause, "waiting");
+        tracing::warn!(
+            lane = self.lane,
+            on,
+            message,
+            attempt = self.backoff.attempts(),
+            ?pause,
+            "waiting"
+        );
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             _ = self.abandon.wait_for(|abandon| *abandon) => {}

@@ -10,9 +10,9 @@ use crate::scheduling::offsets::TopicPartition;
 use crate::scheduling::prefix::{Finished, OutOfOrder, Prefix};
 use crate::status::Counts;
 use crate::store::failure::{Failure, Stage};
+use crate::store::outbox;
 use crate::store::positions::{self, Held, Move, Violation};
 use crate::store::set_aside::{self, Origin};
-use crate::store::outbox;
 use crate::worker::{ApplyError, Order, Worker};
 use events::{ContentHash, EventId};
 use sqlx::postgres::PgConnection;
@@ -40,9 +40,10 @@ impl From<ApplyError> for NotCommitted {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::Database(error) => error.into(),
-            ApplyError::Reject(reject) => {
-                Self::Failed(Failure::Data { sqlstate: None, message: reject.0 })
-            }
+            ApplyError::Reject(reject) => Self::Failed(Failure::Data {
+                sqlstate: None,
+                message: reject.0,
+            }),
         }
     }
 }
@@ -104,7 +105,10 @@ pub async fn run<W: Worker>(
     let moves: Vec<Move> = committed
         .moves
         .iter()
-        .map(|(claim, prefix)| Move { held: slice.held(*claim), prefix: *prefix })
+        .map(|(claim, prefix)| Move {
+            held: slice.held(*claim),
+            prefix: *prefix,
+        })
         .collect();
     positions::move_positions(connection, &shared.group, &batch, &moves)
         .await?
@@ -121,9 +125,16 @@ async fn check_fence<W: Worker>(
 ) -> Result<(), NotCommitted> {
     let held: Vec<Held> = slice.claims().map(|claim| slice.held(claim)).collect();
     let ours = positions::check_fence(connection, &shared.group, batch, &held).await?;
-    let lost: BTreeSet<TopicPartition> =
-        held.into_iter().map(|h| h.partition).filter(|p| !ours.contains(p)).collect();
-    if lost.is_empty() { Ok(()) } else { Err(NotCommitted::Fenced(lost)) }
+    let lost: BTreeSet<TopicPartition> = held
+        .into_iter()
+        .map(|h| h.partition)
+        .filter(|p| !ours.contains(p))
+        .collect();
+    if lost.is_empty() {
+        Ok(())
+    } else {
+        Err(NotCommitted::Fenced(lost))
+    }
 }
 
 type Candidates<'s, P> = Vec<(usize, &'s Accepted<P>)>;
@@ -141,7 +152,9 @@ fn triage<'s, P>(
         let key = set_aside::parkable_key(&item.record).filter(|_| order == Order::PerKey);
         let is_parked = key.is_some_and(|key| {
             parking.contains(&(item.claim, key))
-                || owned.get(&item.claim).is_some_and(|o| o.parked_keys.contains(key))
+                || owned
+                    .get(&item.claim)
+                    .is_some_and(|o| o.parked_keys.contains(key))
         });
         fates.push(match &item.step {
             Step::Skip => Fate::Done(Finished::Skipped),
@@ -173,7 +186,10 @@ async fn deduplicate<'s, W: Worker>(
         return Ok(Vec::new());
     }
     let mut seen: HashMap<EventId, ContentHash> = HashMap::with_capacity(candidates.len());
-    let ids: Vec<Uuid> = candidates.iter().map(|(_, accepted)| accepted.envelope.id.0).collect();
+    let ids: Vec<Uuid> = candidates
+        .iter()
+        .map(|(_, accepted)| accepted.envelope.id.0)
+        .collect();
     let floor = shared.inbox.floor(connection).await?;
     for (id, hash) in shared.inbox.known(connection, &ids).await? {
         seen.insert(EventId(id), ContentHash(hash));
@@ -190,7 +206,9 @@ async fn deduplicate<'s, W: Worker>(
             None if id.0.get_version_num() == 7 && floor.is_some_and(|floor| id.0 < floor) => {
                 Fate::Quarantined {
                     kind: "expired",
-                    reason: format!("event {id} is older than the inbox remembers; it may be a repeat"),
+                    reason: format!(
+                        "event {id} is older than the inbox remembers; it may be a repeat"
+                    ),
                 }
             }
             None => {
@@ -215,11 +233,19 @@ async fn set_aside_all<W: Worker>(
         let group = shared.group.as_str();
         match (fate, &item.step) {
             (Fate::DeadLettered { key }, Step::Bad(bad)) => {
-                let Some(at) = bad.acknowledged else { return Err(NotCommitted::Failed(unsent())) };
+                let Some(at) = bad.acknowledged else {
+                    return Err(NotCommitted::Failed(unsent()));
+                };
                 let topic = shared.dead_letters.topic();
                 let origin: Origin<'_> = origin();
                 set_aside::insert_dead_letter(
-                    connection, group, &origin, bad.kind.as_str(), &bad.reason, topic, at,
+                    connection,
+                    group,
+                    &origin,
+                    bad.kind.as_str(),
+                    &bad.reason,
+                    topic,
+                    at,
                 )
                 .await?;
                 if let Some(key) = key {
@@ -239,7 +265,10 @@ async fn set_aside_all<W: Worker>(
 }
 
 fn unsent() -> Failure {
-    Failure::Outage { sqlstate: None, message: "a dead letter was not acknowledged yet".to_owned() }
+    Failure::Outage {
+        sqlstate: None,
+        message: "a dead letter was not acknowledged yet".to_owned(),
+    }
 }
 
 /// Walks the prefix of each claim and counts.
@@ -260,7 +289,10 @@ fn finish<P>(
             (Fate::Quarantined { .. }, _) => Finished::Quarantined,
             (Fate::DeadLettered { key }, Step::Bad(bad)) => {
                 parked_keys.extend(key.map(|key| (item.claim, key.to_vec())));
-                Finished::DeadLettered(bad.acknowledged.ok_or_else(|| NotCommitted::Failed(unsent()))?)
+                Finished::DeadLettered(
+                    bad.acknowledged
+                        .ok_or_else(|| NotCommitted::Failed(unsent()))?,
+                )
             }
             (Fate::DeadLettered { .. }, _) => return Err(NotCommitted::Failed(unsent())),
         };
@@ -279,5 +311,10 @@ fn finish<P>(
     }
     let mut moves: Vec<(usize, Prefix)> = prefixes.into_iter().collect();
     moves.sort_by_key(|(claim, _)| *claim);
-    Ok(Committed { moves, parked_keys, counts, schemas_saved })
+    Ok(Committed {
+        moves,
+        parked_keys,
+        counts,
+        schemas_saved,
+    })
 }

@@ -14,13 +14,20 @@ pub struct Backoff {
 impl Backoff {
     /// Waits about `base` first, doubling up to `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
-        Self { base, cap, attempts: 0 }
+        Self {
+            base,
+            cap,
+            attempts: 0,
+        }
     }
 
     /// The next wait. `chance` in `0.0..1.0` spreads it over the upper half of the step, so that
     /// a fleet does not come back all at once.
     pub fn next(&mut self, chance: f64) -> Duration {
-        let step = self.base.saturating_mul(2_u32.saturating_pow(self.attempts)).min(self.cap);
+        let step = self
+            .base
+            .saturating_mul(2_u32.saturating_pow(self.attempts))
+            .min(self.cap);
         self.attempts = self.attempts.saturating_add(1);
         step.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }

@@ -49,7 +49,10 @@ impl Budget {
     pub fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         self.events.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Charge { budget: Arc::clone(self), bytes }
+        Charge {
+            budget: Arc::clone(self),
+            bytes,
+        }
     }
 
     /// Whether one more record may be received.
@@ -66,7 +69,10 @@ impl Budget {
 
     /// Events and bytes held now.
     pub fn used(&self) -> (usize, usize) {
-        (self.events.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
+        (
+            self.events.load(Ordering::Relaxed),
+            self.bytes.load(Ordering::Relaxed),
+        )
     }
 
     /// The limits.
@@ -77,7 +83,10 @@ impl Budget {
     /// Waits until there is room, at most this long; says whether there is.
     pub fn wait_for_room(&self, at_most: Duration) -> bool {
         let guard = self.freed.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.freed.1.wait_timeout_while(guard, at_most, |()| !self.has_room());
+        let waited = self
+            .freed
+            .1
+            .wait_timeout_while(guard, at_most, |()| !self.has_room());
         drop(waited);
         self.has_room()
     }
@@ -89,7 +98,13 @@ impl Drop for Charge {
         self.budget.events.fetch_sub(1, Ordering::Relaxed);
         self.budget.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         if !had_room && self.budget.has_room() {
-            drop(self.budget.freed.0.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(
+                self.budget
+                    .freed
+                    .0
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner),
+            );
             self.budget.freed.1.notify_all();
         }
     }
@@ -101,7 +116,10 @@ mod tests {
 
     #[test]
     fn room_ends_at_either_limit_and_returns_with_the_charge() {
-        let budget = Budget::new(Limits { events: 2, bytes: 100 });
+        let budget = Budget::new(Limits {
+            events: 2,
+            bytes: 100,
+        });
         let first = budget.charge(10);
         assert!(budget.has_room());
         let second = budget.charge(10);
@@ -115,7 +133,10 @@ mod tests {
 
     #[test]
     fn a_waiting_receiver_is_woken_when_room_returns() {
-        let budget = Budget::new(Limits { events: 1, bytes: 100 });
+        let budget = Budget::new(Limits {
+            events: 1,
+            bytes: 100,
+        });
         let charge = budget.charge(1);
         let waiter = {
             let budget = Arc::clone(&budget);

@@ -36,7 +36,12 @@ pub struct FloodGuard {
 impl FloodGuard {
     /// A guard that has seen nothing yet.
     pub fn new(limits: FloodLimits) -> Self {
-        Self { limits, consecutive: 0, recent: VecDeque::new(), bad: 0 }
+        Self {
+            limits,
+            consecutive: 0,
+            recent: VecDeque::new(),
+            bad: 0,
+        }
     }
 
     /// An event was finished without being dead-lettered.
@@ -78,7 +83,11 @@ impl FloodGuard {
 mod tests {
     use super::*;
 
-    const LIMITS: FloodLimits = FloodLimits { consecutive: 3, ratio: 0.5, window: 10 };
+    const LIMITS: FloodLimits = FloodLimits {
+        consecutive: 3,
+        ratio: 0.5,
+        window: 10,
+    };
 
     #[test]
     fn a_few_bad_events_among_good_ones_are_dead_lettered() {
@@ -104,8 +113,19 @@ mod tests {
     fn too_large_a_share_halts_even_when_never_many_in_a_row() {
         let mut guard = FloodGuard::new(LIMITS);
         let verdicts: Vec<Verdict> = (0..30)
-            .filter_map(|n| if n % 3 == 0 { guard.good(); None } else { Some(guard.bad()) })
+            .filter_map(|n| {
+                if n % 3 == 0 {
+                    guard.good();
+                    None
+                } else {
+                    Some(guard.bad())
+                }
+            })
             .collect();
-        assert!(verdicts.iter().any(|v| matches!(v, Verdict::Halt(why) if why.contains("of the last"))));
+        assert!(
+            verdicts
+                .iter()
+                .any(|v| matches!(v, Verdict::Halt(why) if why.contains("of the last")))
+        );
     }
 }

@@ -26,13 +26,26 @@ impl Queued for Record {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Assign { partition: usize },
-    Revoke { partition: usize },
+    Assign {
+        partition: usize,
+    },
+    Revoke {
+        partition: usize,
+    },
     /// The broker delivers the next records; `stale` sends them with the previous period instead.
-    Receive { partition: usize, records: usize, stale: bool },
+    Receive {
+        partition: usize,
+        records: usize,
+        stale: bool,
+    },
     /// The broker delivers again what it delivered before.
-    Repeat { partition: usize },
-    Take { events: usize, bytes: usize },
+    Repeat {
+        partition: usize,
+    },
+    Take {
+        events: usize,
+        bytes: usize,
+    },
 }
 
 const PARTITIONS: usize = 4;
@@ -71,7 +84,11 @@ struct Run {
 impl Run {
     fn record(&self, offset: i64) -> Record {
         let bytes = 10 + usize::try_from(offset % 300).unwrap();
-        Record { offset: Offset(offset), bytes, _charge: self.budget.charge(bytes) }
+        Record {
+            offset: Offset(offset),
+            bytes,
+            _charge: self.budget.charge(bytes),
+        }
     }
 
     fn assign(&mut self, partition: usize) {
@@ -83,7 +100,10 @@ impl Run {
         model.received[partition] = model.committed[partition];
         model.taken.insert(period, model.committed[partition]);
         model.owner.insert(period, partition);
-        self.queue.open(AssignmentEpoch(period), NextOffset(model.committed[partition]));
+        self.queue.open(
+            AssignmentEpoch(period),
+            NextOffset(model.committed[partition]),
+        );
     }
 
     fn revoke(&mut self, partition: usize) {
@@ -94,7 +114,11 @@ impl Run {
     }
 
     fn receive(&mut self, partition: usize, records: usize, stale: bool) {
-        let period = if stale { self.model.last_period[partition] } else { self.model.period[partition] };
+        let period = if stale {
+            self.model.last_period[partition]
+        } else {
+            self.model.period[partition]
+        };
         let Some(period) = period else { return };
         for _ in 0..records {
             let offset = self.model.received[partition];
@@ -107,7 +131,9 @@ impl Run {
     }
 
     fn repeat(&mut self, partition: usize) {
-        let Some(period) = self.model.period[partition] else { return };
+        let Some(period) = self.model.period[partition] else {
+            return;
+        };
         for offset in 0..self.model.received[partition] {
             let record = self.record(offset);
             self.queue.offer(AssignmentEpoch(period), record);
@@ -118,17 +144,36 @@ impl Run {
         let before = self.queue.events();
         let runs = self.queue.take(events, bytes);
         let count: usize = runs.iter().map(|run| run.records.len()).sum();
-        let size: usize = runs.iter().flat_map(|run| &run.records).map(|r| r.bytes).sum();
+        let size: usize = runs
+            .iter()
+            .flat_map(|run| &run.records)
+            .map(|r| r.bytes)
+            .sum();
         prop_assert!(count <= events);
-        prop_assert!(size <= bytes || count == 1, "only a single record may exceed the bytes");
-        prop_assert_eq!(count == 0, before == 0, "a batch is empty only when nothing waits");
+        prop_assert!(
+            size <= bytes || count == 1,
+            "only a single record may exceed the bytes"
+        );
+        prop_assert_eq!(
+            count == 0,
+            before == 0,
+            "a batch is empty only when nothing waits"
+        );
         for run in runs {
             let period = run.epoch.0;
             let partition = self.model.owner[&period];
-            prop_assert_eq!(self.model.period[partition], Some(period), "only the current period is served");
+            prop_assert_eq!(
+                self.model.period[partition],
+                Some(period),
+                "only the current period is served"
+            );
             let mut prefix = Prefix::starting_at(NextOffset(self.model.committed[partition]));
             for record in &run.records {
-                prop_assert_eq!(record.offset.0, self.model.taken[&period], "offsets come one after the other");
+                prop_assert_eq!(
+                    record.offset.0,
+                    self.model.taken[&period],
+                    "offsets come one after the other"
+                );
                 self.model.taken.insert(period, record.offset.0 + 1);
                 prefix.finish(record.offset, Finished::Applied).unwrap();
                 self.model.finished[partition].push(record.offset.0);

@@ -26,17 +26,24 @@ pub enum Finished {
 /// Where the dead letter topic keeps an event: the proof that the broker has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Acknowledged {
-    /// Partition of the dead letter topic.
-    pub partition: i32,
-    /// Offset in that partition.
-    pub offset: i64,
-    _only_from_a_broker: (),
+    partition: i32,
+    offset: i64,
 }
 
 impl Acknowledged {
     /// Only for the code that has just received the broker's acknowledgement.
     pub(crate) const fn by_broker(partition: i32, offset: i64) -> Self {
-        Self { partition, offset, _only_from_a_broker: () }
+        Self { partition, offset }
+    }
+
+    /// Partition of the dead letter topic.
+    pub const fn partition(self) -> i32 {
+        self.partition
+    }
+
+    /// Offset in that partition.
+    pub const fn offset(self) -> i64 {
+        self.offset
     }
 }
 
@@ -60,7 +67,10 @@ pub struct OutOfOrder {
 impl Prefix {
     /// An empty run that starts at the partition's position.
     pub const fn starting_at(position: NextOffset) -> Self {
-        Self { from: position, next: position }
+        Self {
+            from: position,
+            next: position,
+        }
     }
 
     /// The next event of the partition is finished. Offsets may have gaps (compaction, control
@@ -70,7 +80,10 @@ impl Prefix {
     /// [`OutOfOrder`], which is a defect of the caller; nothing moves then.
     pub fn finish(&mut self, offset: Offset, _how: Finished) -> Result<(), OutOfOrder> {
         if offset.0 < self.next.0 {
-            return Err(OutOfOrder { offset, next: self.next });
+            return Err(OutOfOrder {
+                offset,
+                next: self.next,
+            });
         }
         self.next = offset.next();
         Ok(())

@@ -43,14 +43,25 @@ pub struct Run<R> {
 
 impl<R: Queued> Default for Queue<R> {
     fn default() -> Self {
-        Self { partitions: BTreeMap::new(), turn: AssignmentEpoch(0), events: 0, bytes: 0 }
+        Self {
+            partitions: BTreeMap::new(),
+            turn: AssignmentEpoch(0),
+            events: 0,
+            bytes: 0,
+        }
     }
 }
 
 impl<R: Queued> Queue<R> {
     /// A period of assignment begins: records from this position on will come.
     pub fn open(&mut self, epoch: AssignmentEpoch, position: NextOffset) {
-        self.partitions.insert(epoch, Waiting { received: position, records: VecDeque::new() });
+        self.partitions.insert(
+            epoch,
+            Waiting {
+                received: position,
+                records: VecDeque::new(),
+            },
+        );
     }
 
     /// A period ends: what waits is dropped, what still comes is refused.
@@ -63,7 +74,9 @@ impl<R: Queued> Queue<R> {
 
     /// A record came. It is dropped if its period has ended or if it was received before.
     pub fn offer(&mut self, epoch: AssignmentEpoch, record: R) {
-        let Some(waiting) = self.partitions.get_mut(&epoch) else { return };
+        let Some(waiting) = self.partitions.get_mut(&epoch) else {
+            return;
+        };
         if record.offset().0 < waiting.received.0 {
             return;
         }
@@ -78,14 +91,23 @@ impl<R: Queued> Queue<R> {
     pub fn take(&mut self, max_events: usize, max_bytes: usize) -> Vec<Run<R>> {
         let order = self.in_turn();
         let share = max_events.div_ceil(order.len().max(1)).max(1);
-        let mut room = Room { events: max_events, bytes: max_bytes, first: true };
+        let mut room = Room {
+            events: max_events,
+            bytes: max_bytes,
+            first: true,
+        };
         let mut runs: BTreeMap<AssignmentEpoch, Vec<R>> = BTreeMap::new();
         for limit in [share, max_events] {
             for epoch in &order {
-                let Some(waiting) = self.partitions.get_mut(epoch) else { continue };
+                let Some(waiting) = self.partitions.get_mut(epoch) else {
+                    continue;
+                };
                 let run = runs.entry(*epoch).or_default();
                 while run.len() < limit
-                    && waiting.records.front().is_some_and(|next| room.admits(next.bytes()))
+                    && waiting
+                        .records
+                        .front()
+                        .is_some_and(|next| room.admits(next.bytes()))
                     && let Some(record) = waiting.records.pop_front()
                 {
                     self.events -= 1;
@@ -107,8 +129,16 @@ impl<R: Queued> Queue<R> {
     fn in_turn(&self) -> Vec<AssignmentEpoch> {
         let waiting =
             |(epoch, w): (&AssignmentEpoch, &Waiting<R>)| (!w.records.is_empty()).then_some(*epoch);
-        let after = self.partitions.iter().filter_map(waiting).filter(|e| *e > self.turn);
-        let before = self.partitions.iter().filter_map(waiting).filter(|e| *e <= self.turn);
+        let after = self
+            .partitions
+            .iter()
+            .filter_map(waiting)
+            .filter(|e| *e > self.turn);
+        let before = self
+            .partitions
+            .iter()
+            .filter_map(waiting)
+            .filter(|e| *e <= self.turn);
         after.chain(before).collect()
     }
 

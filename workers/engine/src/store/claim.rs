@@ -95,7 +95,9 @@ pub enum Halt {
 }
 
 fn resolve(partition: &str) -> String {
-    format!("decide with: fleet position set --partition '{partition}' --to earliest|latest|OFFSET --reason TEXT")
+    format!(
+        "decide with: fleet position set --partition '{partition}' --to earliest|latest|OFFSET --reason TEXT"
+    )
 }
 
 /// Whether reading on from a stored position is safe.
@@ -107,13 +109,25 @@ pub fn judge(
 ) -> Result<NextOffset, Halt> {
     let partition = partition.to_string();
     if stored_topic != observed.topic_id {
-        return Err(Halt::OtherTopic { partition, stored: stored_topic, found: observed.topic_id });
+        return Err(Halt::OtherTopic {
+            partition,
+            stored: stored_topic,
+            found: observed.topic_id,
+        });
     }
     if position < observed.low {
-        return Err(Halt::BelowStart { partition, position, low: observed.low });
+        return Err(Halt::BelowStart {
+            partition,
+            position,
+            low: observed.low,
+        });
     }
     if position > observed.high {
-        return Err(Halt::PastEnd { partition, position, high: observed.high });
+        return Err(Halt::PastEnd {
+            partition,
+            position,
+            high: observed.high,
+        });
     }
     Ok(position)
 }
@@ -183,8 +197,10 @@ pub async fn claim<W: Worker>(
     for row in &rows {
         epochs.insert(partition_of(row)?, row.try_get(2)?);
     }
-    let epochs: Vec<i64> =
-        observed.keys().map(|p| epochs.get(p).copied().unwrap_or_default()).collect();
+    let epochs: Vec<i64> = observed
+        .keys()
+        .map(|p| epochs.get(p).copied().unwrap_or_default())
+        .collect();
 
     let ids: Vec<Uuid> = observed.values().map(|o| o.topic_id).collect();
     let starts: Vec<i64> = observed
@@ -204,7 +220,10 @@ pub async fn claim<W: Worker>(
         .execute(&mut *tx)
         .await?;
 
-    let hints: Vec<i64> = observed.values().map(|o| o.hint.map_or(0, |hint| hint.0)).collect();
+    let hints: Vec<i64> = observed
+        .values()
+        .map(|o| o.hint.map_or(0, |hint| hint.0))
+        .collect();
     let rewound = sqlx::query(HOLD)
         .bind(group)
         .bind(&topics)
@@ -227,9 +246,18 @@ pub async fn claim<W: Worker>(
         .await?;
     for row in &rows {
         let partition = partition_of(row)?;
-        let Some(index) = observed.keys().position(|p| *p == partition) else { continue };
-        let Some(seen) = observed.get(&partition) else { continue };
-        let position = judge(&partition, row.try_get(2)?, NextOffset(row.try_get(3)?), seen);
+        let Some(index) = observed.keys().position(|p| *p == partition) else {
+            continue;
+        };
+        let Some(seen) = observed.get(&partition) else {
+            continue;
+        };
+        let position = judge(
+            &partition,
+            row.try_get(2)?,
+            NextOffset(row.try_get(3)?),
+            seen,
+        );
         let claim = Claimed {
             epoch: FenceEpoch(epochs[index]),
             topic_id: seen.topic_id,
@@ -256,17 +284,25 @@ pub async fn claim<W: Worker>(
 
 fn partition_of(row: &sqlx::postgres::PgRow) -> Result<TopicPartition, sqlx::Error> {
     let topic: String = row.try_get(0)?;
-    Ok(TopicPartition { topic: topic.into(), partition: row.try_get(1)? })
+    Ok(TopicPartition {
+        topic: topic.into(),
+        partition: row.try_get(1)?,
+    })
 }
 
 /// The server's number for this connection's backend.
 pub async fn backend_pid(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
-    sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await
+    sqlx::query_scalar("SELECT pg_backend_pid()")
+        .fetch_one(connection)
+        .await
 }
 
 /// Ends the backends of the same role that keep a claim waiting: a worker that is frozen in the
 /// middle of a COPY holds its share lock for ever, and no server timeout fires. Says how many.
-pub async fn end_blockers(connection: &mut PgConnection, waiting_pid: i32) -> Result<i64, sqlx::Error> {
+pub async fn end_blockers(
+    connection: &mut PgConnection,
+    waiting_pid: i32,
+) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid))
          FROM pg_stat_activity a
@@ -291,8 +327,16 @@ mod tests {
     }
 
     fn judged(topic: u128, position: i64, low: i64, high: i64) -> Result<NextOffset, Halt> {
-        let partition = TopicPartition { topic: "iam.users".into(), partition: 3 };
-        judge(&partition, Uuid::from_u128(topic), NextOffset(position), &observed(low, high))
+        let partition = TopicPartition {
+            topic: "iam.users".into(),
+            partition: 3,
+        };
+        judge(
+            &partition,
+            Uuid::from_u128(topic),
+            NextOffset(position),
+            &observed(low, high),
+        )
     }
 
     #[test]
@@ -306,12 +350,19 @@ mod tests {
     fn a_position_outside_the_log_halts_and_names_the_command() {
         for (position, words) in [(9, "1 records expired unread"), (21, "past the log's end")] {
             let halt = judged(7, position, 10, 20).unwrap_err().to_string();
-            assert!(halt.contains(words) && halt.contains("fleet position set --partition 'iam.users[3]'"), "{halt}");
+            assert!(
+                halt.contains(words)
+                    && halt.contains("fleet position set --partition 'iam.users[3]'"),
+                "{halt}"
+            );
         }
     }
 
     #[test]
     fn a_recreated_topic_halts_even_when_the_position_would_fit() {
-        assert!(matches!(judged(8, 15, 10, 20), Err(Halt::OtherTopic { .. })));
+        assert!(matches!(
+            judged(8, 15, 10, 20),
+            Err(Halt::OtherTopic { .. })
+        ));
     }
 }

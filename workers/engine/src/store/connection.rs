@@ -45,14 +45,21 @@ impl Database {
             .options([
                 ("statement_timeout", millis(timeouts.statement)),
                 ("lock_timeout", millis(timeouts.lock)),
-                ("idle_in_transaction_session_timeout", millis(timeouts.idle_in_transaction)),
+                (
+                    "idle_in_transaction_session_timeout",
+                    millis(timeouts.idle_in_transaction),
+                ),
                 // A probe by a list of ids must not be planned anew for every list.
                 ("plan_cache_mode", "force_generic_plan".to_owned()),
                 ("TimeZone", "UTC".to_owned()),
             ])
             .log_statements(tracing::log::LevelFilter::Trace)
             .disable_statement_logging();
-        Self { options, timeouts, connection: None }
+        Self {
+            options,
+            timeouts,
+            connection: None,
+        }
     }
 
     /// Takes the connection out, connecting first if there is none.
@@ -92,7 +99,10 @@ impl Database {
 
 /// The failure for an answer that did not come.
 pub fn no_answer(after: Duration) -> Failure {
-    Failure::Outage { sqlstate: None, message: format!("no answer within {} s", after.as_secs()) }
+    Failure::Outage {
+        sqlstate: None,
+        message: format!("no answer within {} s", after.as_secs()),
+    }
 }
 
 /// Whatever keeps a connection from being made is no event's fault.

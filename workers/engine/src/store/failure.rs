@@ -41,9 +41,15 @@ impl Failure {
     pub fn of(error: &Error, stage: Stage) -> Self {
         let message = error.to_string();
         let Error::Database(database) = error else {
-            return Self::Outage { sqlstate: None, message };
+            return Self::Outage {
+                sqlstate: None,
+                message,
+            };
         };
-        let sqlstate = database.code().map(|code| code.into_owned()).unwrap_or_default();
+        let sqlstate = database
+            .code()
+            .map(|code| code.into_owned())
+            .unwrap_or_default();
         let detail = database
             .try_downcast_ref::<PgDatabaseError>()
             .and_then(PgDatabaseError::detail)
@@ -53,10 +59,14 @@ impl Failure {
             ("23505", Stage::Inbox) => Self::Race,
             // A row that fits no partition is a check violation without a constraint.
             ("23514", _) if database.constraint().is_none() => Self::MissingPartition,
-            (code, _) if code.starts_with("22") || code.starts_with("23") => {
-                Self::Data { sqlstate: Some(sqlstate), message }
-            }
-            _ => Self::Outage { sqlstate: Some(sqlstate), message },
+            (code, _) if code.starts_with("22") || code.starts_with("23") => Self::Data {
+                sqlstate: Some(sqlstate),
+                message,
+            },
+            _ => Self::Outage {
+                sqlstate: Some(sqlstate),
+                message,
+            },
         }
     }
 

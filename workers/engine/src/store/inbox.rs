@@ -90,7 +90,9 @@ impl<P> InboxTable<P> {
     ) -> Result<HashMap<Uuid, i64>, sqlx::Error> {
         let mut known = HashMap::new();
         for group in by_day(ids) {
-            let (Some(first), Some(last)) = (group.first(), group.last()) else { continue };
+            let (Some(first), Some(last)) = (group.first(), group.last()) else {
+                continue;
+            };
             let rows = sqlx::query(AssertSqlSafe(Arc::clone(&self.probe)))
                 .bind(&group)
                 .bind(first)
@@ -164,8 +166,11 @@ impl<P> InboxTable<P> {
         connection: &mut PgConnection,
         events: &[&Accepted<P>],
     ) -> Result<(), sqlx::Error> {
-        let mut arrays: Vec<Array<'_>> =
-            self.columns.iter().map(|column| Array::new(column.kind, events.len())).collect();
+        let mut arrays: Vec<Array<'_>> = self
+            .columns
+            .iter()
+            .map(|column| Array::new(column.kind, events.len()))
+            .collect();
         let mut row = Vec::with_capacity(self.columns.len());
         for event in events {
             self.row(event, &mut row);
@@ -199,13 +204,18 @@ impl<P> InboxTable<P> {
         };
         let wrong = match self.columns.iter().zip(row).find(|pair| !fits(*pair)) {
             Some((column, value)) => (column.name, format!("{value:?}")),
-            None if row.len() != self.columns.len() => {
-                ("(all)", format!("{} values for {} columns", row.len(), self.columns.len()))
-            }
+            None if row.len() != self.columns.len() => (
+                "(all)",
+                format!("{} values for {} columns", row.len(), self.columns.len()),
+            ),
             None => return Ok(()),
         };
         let (column, value) = wrong;
-        Err(sqlx::Error::Encode(Box::new(WrongValue { table: self.inbox.table, column, value })))
+        Err(sqlx::Error::Encode(Box::new(WrongValue {
+            table: self.inbox.table,
+            column,
+            value,
+        })))
     }
 }
 
@@ -286,7 +296,10 @@ fn by_day(ids: &[Uuid]) -> Vec<Vec<Uuid>> {
     };
     let mut sorted = ids.to_vec();
     sorted.sort_unstable_by_key(|id| (day(id), *id));
-    sorted.chunk_by(|a, b| day(a) == day(b)).map(<[Uuid]>::to_vec).collect()
+    sorted
+        .chunk_by(|a, b| day(a) == day(b))
+        .map(<[Uuid]>::to_vec)
+        .collect()
 }
 
 #[cfg(test)]
@@ -300,6 +313,9 @@ mod tests {
         };
         let random = uuid::Builder::from_random_bytes([200; 16]).into_uuid();
         let groups = by_day(&[at(3, 2), at(2, 1), random, at(3, 1)]);
-        assert_eq!(groups, [vec![random], vec![at(2, 1)], vec![at(3, 1), at(3, 2)]]);
+        assert_eq!(
+            groups,
+            [vec![random], vec![at(2, 1)], vec![at(3, 1), at(3, 2)]]
+        );
     }
 }

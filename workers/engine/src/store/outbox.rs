@@ -29,13 +29,19 @@ impl Emitted {
     ) -> Result<Self, ApplyError> {
         let contract = payload.event_type().contract();
         if contract.carries_state && aggregate_version.is_none() {
-            let why = format!("{} carries state; emit it with its aggregate version", contract.name);
+            let why = format!(
+                "{} carries state; emit it with its aggregate version",
+                contract.name
+            );
             return Err(ApplyError::Reject(Reject(why)));
         }
         let json = plain_json::write(payload).map_err(|e| Reject(e.to_string()))?;
         let mut headers = serde_json::Map::new();
         headers.insert("ce_causationid".to_owned(), cause.id.to_string().into());
-        let correlation = cause.correlation_id.clone().unwrap_or_else(|| cause.id.to_string());
+        let correlation = cause
+            .correlation_id
+            .clone()
+            .unwrap_or_else(|| cause.id.to_string());
         headers.insert("ce_correlationid".to_owned(), correlation.into());
         if let Some(trace) = &cause.traceparent {
             headers.insert("traceparent".to_owned(), trace.clone().into());

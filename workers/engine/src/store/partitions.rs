@@ -33,11 +33,16 @@ pub async fn maintain(database: &mut Database) -> Result<(), Failure> {
 }
 
 async fn maintain_all(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let tables: Vec<String> = sqlx::query_scalar(TABLES).fetch_all(&mut *connection).await?;
+    let tables: Vec<String> = sqlx::query_scalar(TABLES)
+        .fetch_all(&mut *connection)
+        .await?;
     for table in tables {
         // One statement is one transaction: each table is locked only for its own change.
-        let done: Vec<(String, String, i64)> =
-            sqlx::query_as(MAINTAIN).bind(&table).bind(DAYS_AHEAD).fetch_all(&mut *connection).await?;
+        let done: Vec<(String, String, i64)> = sqlx::query_as(MAINTAIN)
+            .bind(&table)
+            .bind(DAYS_AHEAD)
+            .fetch_all(&mut *connection)
+            .await?;
         for (partition, action, rows_moved) in done {
             tracing::info!(partition, action, rows_moved, "day partitions");
         }

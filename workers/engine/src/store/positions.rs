@@ -79,7 +79,10 @@ pub async fn check_fence(
     rows.iter()
         .map(|row| {
             let topic: String = row.try_get(0)?;
-            Ok(TopicPartition { topic: topic.into(), partition: row.try_get(1)? })
+            Ok(TopicPartition {
+                topic: topic.into(),
+                partition: row.try_get(1)?,
+            })
         })
         .collect()
 }

@@ -60,8 +60,8 @@ pub async fn insert_dead_letter(
     .bind(kind)
     .bind(without_nul(Some(reason)))
     .bind(dead_letter_topic)
-    .bind(at.partition)
-    .bind(at.offset)
+    .bind(at.partition())
+    .bind(at.offset())
     .execute(connection)
     .await?;
     Ok(())
@@ -167,7 +167,9 @@ fn headers_of(record: &Record) -> (Vec<String>, Vec<Option<&[u8]>>) {
 }
 
 fn time_of(record: &Record) -> Option<DateTime<Utc>> {
-    record.timestamp_ms.and_then(DateTime::from_timestamp_millis)
+    record
+        .timestamp_ms
+        .and_then(DateTime::from_timestamp_millis)
 }
 
 /// PostgreSQL's text cannot hold NUL, and what a foreign record says must not keep its own row out.
