@@ -71,9 +71,17 @@ impl Ledger {
     /// # Errors
     /// The file cannot be written.
     pub fn event(&mut self, told: &Told) -> Result<()> {
+        self.event_named(told, told.payload.event_type().contract().name)
+    }
+
+    /// Notes an event that is about to be sent under a name of which nobody knows what it means.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn event_named(&mut self, told: &Told, event_type: &str) -> Result<()> {
         let sent = Sent {
             id: told.id,
-            event_type: told.payload.event_type().contract().name.to_owned(),
+            event_type: event_type.to_owned(),
             source: told.source.to_owned(),
             time: told.time,
             subject: told.payload.subject(),

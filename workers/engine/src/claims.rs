@@ -45,13 +45,9 @@ struct Trouble {
 
 impl From<Failure> for Trouble {
     fn from(failure: Failure) -> Self {
-        let message = match failure {
-            Failure::Data { message, .. } | Failure::Outage { message, .. } => message,
-            other => other.class().to_owned(),
-        };
         Self {
             on: "postgres",
-            message,
+            message: failure.to_string(),
         }
     }
 }
@@ -75,12 +71,9 @@ impl<W: Worker> Claims<W> {
         commands: Commands,
     ) -> Self {
         let settings = &shared.settings;
-        let database = |what: &str| {
-            Database::new(
-                settings.database.clone(),
-                &format!("{} {what}", shared.group),
-                settings.timeouts,
-            )
+        let database = |part: &str| {
+            let name = settings.connection_name(&shared.group, part);
+            Database::new(settings.database.clone(), &name, settings.timeouts)
         };
         let (claiming, watching) = (database("claims"), database("claim watch"));
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
@@ -270,10 +263,8 @@ impl<W: Worker> Claims<W> {
                 self.claiming.put_back(connection);
                 Ok(claimed)
             }
-            Ok(Err(failure)) => {
-                self.claiming.roll_back(connection).await;
-                Err(failure)
-            }
+            // The connection is dropped: what is out of order may be the session.
+            Ok(Err(failure)) => Err(failure),
             Err(_) => Err(no_answer(limit)),
         }
     }

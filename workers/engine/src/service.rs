@@ -116,7 +116,7 @@ pub struct DayPartitions {
 impl DayPartitions {
     /// For the database that a worker writes to.
     pub fn new(settings: &crate::Settings, group: &str) -> Self {
-        let name = format!("{group} day partitions");
+        let name = settings.connection_name(group, "day partitions");
         let database = crate::store::connection::Database::new(
             settings.database.clone(),
             &name,
@@ -135,7 +135,7 @@ impl Service for DayPartitions {
         const HOURLY: Duration = Duration::from_secs(60 * 60);
         match crate::store::partitions::maintain(&mut self.database).await {
             Ok(()) => Ok(HOURLY),
-            Err(failure) => Err(format!("{failure:?}")),
+            Err(failure) => Err(failure.to_string()),
         }
     }
 }

@@ -77,6 +77,12 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The name that a connection of this member has in `pg_stat_activity`.
+    pub(crate) fn connection_name(&self, group: &str, part: &str) -> String {
+        let member = self.instance_id.as_deref().unwrap_or("dynamic");
+        format!("{group} {member} {part}")
+    }
+
     /// The consumer's configuration for a group.
     pub fn consumer_config(&self, group: &str) -> rdkafka::ClientConfig {
         let mut config = self.kafka.client_config();

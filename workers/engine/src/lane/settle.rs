@@ -124,7 +124,7 @@ impl<W: Worker> Settler<W> {
         abandon: watch::Receiver<bool>,
     ) -> Self {
         let settings = &shared.settings;
-        let name = format!("{} lane {lane}", shared.group);
+        let name = settings.connection_name(&shared.group, &format!("lane {lane}"));
         let database = Database::new(settings.database.clone(), &name, settings.timeouts);
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);
         Self {
@@ -266,6 +266,8 @@ impl<W: Worker> Settler<W> {
                 self.database.put_back(connection);
                 Ok(committed)
             }
+            // What is out of order may be the session: its settings are those of its beginning.
+            Ok(Err(outage @ NotCommitted::Failed(Failure::Outage { .. }))) => Err(outage),
             Ok(Err(not_committed)) => {
                 self.database.roll_back(connection).await;
                 Err(not_committed)
@@ -333,21 +335,14 @@ impl<W: Worker> Settler<W> {
                 self.races += 1;
                 Next::Again
             }
-            Failure::Race => {
-                self.wait("postgres", "another writer keeps inserting the same events")
-                    .await;
-                Next::Again
-            }
-            Failure::MissingPartition => {
+            Failure::MissingPartition { .. } => {
                 self.create_partitions().await;
+                // Maintenance cannot mend everything; until somebody does, this is an outage.
+                self.wait("postgres", &failure.to_string()).await;
                 Next::Again
             }
-            Failure::Outage { sqlstate, message } => {
-                let message = match sqlstate {
-                    Some(code) => format!("{message} (SQLSTATE {code})"),
-                    None => message,
-                };
-                self.wait("postgres", &message).await;
+            Failure::Race | Failure::Outage { .. } => {
+                self.wait("postgres", &failure.to_string()).await;
                 Next::Again
             }
         }
@@ -484,7 +479,7 @@ impl<W: Worker> Settler<W> {
             Err(failure) => {
                 self.wait(
                     "postgres",
-                    &format!("partitions could not be created: {failure:?}"),
+                    &format!("partitions could not be created: {failure}"),
                 )
                 .await
             }

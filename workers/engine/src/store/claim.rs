@@ -56,9 +56,11 @@ pub enum Halt {
     /// The topic was deleted and created again.
     #[error(
         "the topic was recreated: the position belongs to topic id {stored}, the broker has {found}; \
-         {}", resolve(.partition)
+         {}", resolve(.group, .partition)
     )]
     OtherTopic {
+        /// Whose position.
+        group: String,
         /// Which partition.
         partition: String,
         /// The id stored with the position.
@@ -69,9 +71,11 @@ pub enum Halt {
     /// Records that were never applied are gone from the log.
     #[error(
         "position {position} lies below the log's start {low}: {} records expired unread; {}",
-        .low.0 - .position.0, resolve(.partition)
+        .low.0 - .position.0, resolve(.group, .partition)
     )]
     BelowStart {
+        /// Whose position.
+        group: String,
         /// Which partition.
         partition: String,
         /// The stored position.
@@ -82,9 +86,11 @@ pub enum Halt {
     /// The log is shorter than what was applied.
     #[error(
         "position {position} lies past the log's end {high}: the broker lost records or the topic \
-         is another one; {}", resolve(.partition)
+         is another one; {}", resolve(.group, .partition)
     )]
     PastEnd {
+        /// Whose position.
+        group: String,
         /// Which partition.
         partition: String,
         /// The stored position.
@@ -94,22 +100,25 @@ pub enum Halt {
     },
 }
 
-fn resolve(partition: &str) -> String {
+fn resolve(group: &str, partition: &str) -> String {
     format!(
-        "decide with: fleet position set --partition '{partition}' --to earliest|latest|OFFSET --reason TEXT"
+        "decide with: fleet position set --group {group} --partition '{partition}' \
+         --to earliest|latest|OFFSET --reason TEXT"
     )
 }
 
 /// Whether reading on from a stored position is safe.
 pub fn judge(
+    group: &str,
     partition: &TopicPartition,
     stored_topic: Uuid,
     position: NextOffset,
     observed: &Observed,
 ) -> Result<NextOffset, Halt> {
-    let partition = partition.to_string();
+    let (group, partition) = (group.to_owned(), partition.to_string());
     if stored_topic != observed.topic_id {
         return Err(Halt::OtherTopic {
+            group,
             partition,
             stored: stored_topic,
             found: observed.topic_id,
@@ -117,6 +126,7 @@ pub fn judge(
     }
     if position < observed.low {
         return Err(Halt::BelowStart {
+            group,
             partition,
             position,
             low: observed.low,
@@ -124,6 +134,7 @@ pub fn judge(
     }
     if position > observed.high {
         return Err(Halt::PastEnd {
+            group,
             partition,
             position,
             high: observed.high,
@@ -253,6 +264,7 @@ pub async fn claim<W: Worker>(
             continue;
         };
         let position = judge(
+            group,
             &partition,
             row.try_get(2)?,
             NextOffset(row.try_get(3)?),
@@ -313,6 +325,64 @@ pub async fn end_blockers(
     .await
 }
 
+const SET_POSITION: &str = "
+    INSERT INTO engine.partition_position AS p
+      (consumer_group, topic, partition, topic_id, next_offset, epoch, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, now())
+    ON CONFLICT (consumer_group, topic, partition) DO UPDATE
+      SET topic_id = excluded.topic_id, next_offset = excluded.next_offset, epoch = excluded.epoch,
+          updated_at = now()";
+
+/// Sets a position by a person's decision. Whoever works on the partition now is fenced first, so
+/// that nothing of the old position can be committed afterwards. Says where the position was.
+///
+/// # Errors
+/// Any database error; nothing has changed then.
+pub async fn set_position(
+    connection: &mut PgConnection,
+    group: &str,
+    partition: &TopicPartition,
+    topic_id: Uuid,
+    position: NextOffset,
+    decided_by: &str,
+) -> Result<Option<NextOffset>, sqlx::Error> {
+    let mut tx = connection.begin().await?;
+    let epoch: i64 = sqlx::query_scalar(
+        "INSERT INTO engine.partition_fence AS f
+           (consumer_group, topic, partition, epoch, claimed_by, claimed_at)
+         VALUES ($1, $2, $3, 1, $4, now())
+         ON CONFLICT (consumer_group, topic, partition)
+           DO UPDATE SET epoch = f.epoch + 1, claimed_by = excluded.claimed_by, claimed_at = now()
+         RETURNING epoch",
+    )
+    .bind(group)
+    .bind(&*partition.topic)
+    .bind(partition.partition)
+    .bind(decided_by)
+    .fetch_one(&mut *tx)
+    .await?;
+    let before: Option<i64> = sqlx::query_scalar(
+        "SELECT next_offset FROM engine.partition_position
+         WHERE consumer_group = $1 AND topic = $2 AND partition = $3",
+    )
+    .bind(group)
+    .bind(&*partition.topic)
+    .bind(partition.partition)
+    .fetch_optional(&mut *tx)
+    .await?;
+    sqlx::query(SET_POSITION)
+        .bind(group)
+        .bind(&*partition.topic)
+        .bind(partition.partition)
+        .bind(topic_id)
+        .bind(position.0)
+        .bind(epoch)
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(before.map(NextOffset))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -332,6 +402,7 @@ mod tests {
             partition: 3,
         };
         judge(
+            "learnexpert.test",
             &partition,
             Uuid::from_u128(topic),
             NextOffset(position),
@@ -352,7 +423,9 @@ mod tests {
             let halt = judged(7, position, 10, 20).unwrap_err().to_string();
             assert!(
                 halt.contains(words)
-                    && halt.contains("fleet position set --partition 'iam.users[3]'"),
+                    && halt.contains(
+                        "fleet position set --group learnexpert.test --partition 'iam.users[3]'"
+                    ),
                 "{halt}"
             );
         }

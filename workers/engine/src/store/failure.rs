@@ -3,6 +3,7 @@
 
 use sqlx::Error;
 use sqlx::postgres::PgDatabaseError;
+use std::fmt;
 
 /// What to do about a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +17,11 @@ pub enum Failure {
     },
     /// Another writer inserted one of the ids meanwhile: look again, then try again.
     Race,
-    /// A partition for the row does not exist yet: create it, then try again.
-    MissingPartition,
+    /// A partition for the row does not exist: create it, then try again.
+    MissingPartition {
+        /// What was said.
+        message: String,
+    },
     /// Everything else: wait and try again, for as long as it takes.
     Outage {
         /// The SQLSTATE, where the database said it.
@@ -57,8 +61,11 @@ impl Failure {
         let message = detail.unwrap_or(message);
         match (sqlstate.as_str(), stage) {
             ("23505", Stage::Inbox) => Self::Race,
-            // A row that fits no partition is a check violation without a constraint.
-            ("23514", _) if database.constraint().is_none() => Self::MissingPartition,
+            // A row that fits no partition is a check violation of a table, without a constraint.
+            // One of no table at all is raised by a trigger or a function, and about the data.
+            ("23514", _) if database.constraint().is_none() && database.table().is_some() => {
+                Self::MissingPartition { message }
+            }
             (code, _) if code.starts_with("22") || code.starts_with("23") => Self::Data {
                 sqlstate: Some(sqlstate),
                 message,
@@ -75,8 +82,22 @@ impl Failure {
         match self {
             Self::Data { .. } => "data",
             Self::Race => "race",
-            Self::MissingPartition => "missing_partition",
+            Self::MissingPartition { .. } => "missing_partition",
             Self::Outage { .. } => "outage",
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    /// As ops read it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data { sqlstate, message } | Self::Outage { sqlstate, message } => match sqlstate {
+                Some(code) => write!(f, "{message} (SQLSTATE {code})"),
+                None => f.write_str(message),
+            },
+            Self::Race => f.write_str("another writer keeps inserting the same events"),
+            Self::MissingPartition { message } => write!(f, "{message} (SQLSTATE 23514)"),
         }
     }
 }
