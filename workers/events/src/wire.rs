@@ -28,13 +28,20 @@ pub enum WireError {
     /// The first byte is not zero.
     #[error("the value starts with 0x{0:02x}; the wire format starts with the magic byte 0x00")]
     WrongMagicByte(u8),
+    /// No registry gives out such an id: ids are positive 32-bit integers. Asking for it would be
+    /// answered like a broken registry, and waited for like one.
+    #[error("the value names schema {0}; no schema registry gives out an id above 2147483647")]
+    ImpossibleSchemaId(u32),
 }
 
 /// Splits a record's value into the writer's schema id and the datum.
 pub fn split(value: Option<&[u8]>) -> Result<(SchemaId, &[u8]), WireError> {
     let value = value.ok_or(WireError::NullValue)?;
     match value {
-        [0, a, b, c, d, datum @ ..] => Ok((SchemaId(u32::from_be_bytes([*a, *b, *c, *d])), datum)),
+        [0, a, b, c, d, datum @ ..] => match u32::from_be_bytes([*a, *b, *c, *d]) {
+            id if i32::try_from(id).is_ok() => Ok((SchemaId(id), datum)),
+            impossible => Err(WireError::ImpossibleSchemaId(impossible)),
+        },
         [magic, ..] if *magic != 0 => Err(WireError::WrongMagicByte(*magic)),
         short => Err(WireError::TooShort(short.len())),
     }
@@ -65,9 +72,23 @@ mod tests {
         );
     }
 
+    #[test]
+    fn an_id_that_no_registry_gives_out_is_malformed_and_not_asked_for() {
+        let noise = [0, 0xff, 0xfe, 0, 1, 2, 3];
+        assert_eq!(
+            split(Some(&noise)),
+            Err(WireError::ImpossibleSchemaId(0xfffe_0001))
+        );
+        let largest = join(SchemaId(0x7fff_ffff), b"datum");
+        assert_eq!(
+            split(Some(&largest)),
+            Ok((SchemaId(0x7fff_ffff), &b"datum"[..]))
+        );
+    }
+
     proptest! {
         #[test]
-        fn splitting_gives_back_what_was_joined(id: u32, datum: Vec<u8>) {
+        fn splitting_gives_back_what_was_joined(id in 0..=0x7fff_ffff_u32, datum: Vec<u8>) {
             let value = join(SchemaId(id), &datum);
             prop_assert_eq!(split(Some(&value)), Ok((SchemaId(id), datum.as_slice())));
         }

@@ -1,7 +1,7 @@
 //! The command line: which subcommands there are, and the map of them that `fleet --help` shows.
 //!
-//! To add a subcommand: a module with `Args` and `run`, a variant of [`Command`] with its line of
-//! help, the arms that the compiler then asks for, and its name in [`GROUPS`] (a test sees to that).
+//! To add a subcommand: a module with `Args` (documented: that is its help) and `run`, a variant of
+//! [`Command`], the arms that the compiler then asks for, and its name in [`GROUPS`] (a test sees to that).
 
 use crate::config::Loaded;
 use crate::{
@@ -24,17 +24,13 @@ struct Cli {
     command: Command,
 }
 
+/// A subcommand's line of help is the first paragraph on its `Args`.
 #[derive(Subcommand)]
 enum Command {
-    /// Show the effective settings and everything that is wrong with them
     CheckConfig(check_config::Args),
-    /// Create databases, roles and tables, or bring them up to date
     Migrate(migrate::Args),
-    /// List the topics, or create and configure them on the brokers
     Topics(topics::Args),
-    /// Check, register and release the schemas of events
     Schemas(schemas::Args),
-    /// Check events in a file and publish them
     Publish(publishing::Args),
     /// Run workers until SIGTERM or Ctrl-C
     Run(run::Args),
@@ -72,9 +68,7 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 {before-help}Options:
-{options}
-
-{after-help}";
+{options}{after-help}";
 
 /// Reads the command line, runs the subcommand and says how the process ends. For `--help`, and
 /// for what cannot be understood, the process ends here.

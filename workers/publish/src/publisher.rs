@@ -368,7 +368,10 @@ impl Troubles {
 impl ClientContext for Troubles {
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the producer has trouble with a broker");
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = Some((Instant::now(), reason.to_owned()));
+        // That all brokers are down follows from what was said before, and says less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            *last = Some((Instant::now(), reason.to_owned()));
+        }
     }
 }

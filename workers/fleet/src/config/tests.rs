@@ -494,3 +494,43 @@ fn consumers_of_the_new_protocol_have_no_fixed_identity() {
         "the machine's name"
     );
 }
+
+#[test]
+fn the_example_file_has_every_setting_with_its_default() {
+    let example = include_str!("../../fleet.example.toml");
+    let loaded = load(example, &[]);
+    assert_eq!(loaded.problems, []);
+    let file = |shown: &&Shown| shown.origin.ends_with("fleet.toml");
+    let given: Vec<(&str, &str)> = loaded
+        .effective
+        .iter()
+        .filter(file)
+        .map(|shown| (shown.key.as_str(), shown.value.as_str()))
+        .collect();
+    let defaults = load("", &[]).effective;
+    let defaults: Vec<(&str, &str)> = defaults
+        .iter()
+        .filter(|shown| shown.key != "kafka.group_instance_id")
+        .map(|shown| (shown.key.as_str(), shown.value.as_str()))
+        .collect();
+    assert_eq!(given, defaults);
+
+    let uncommented: String = example
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(setting) if setting.split(' ').nth(1) == Some("=") => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let unknown: Vec<String> = load(&uncommented, &[])
+        .problems
+        .iter()
+        .map(ToString::to_string)
+        .filter(|line| line.contains("is no setting"))
+        .collect();
+    // Those of [database.analytics], whose heading stays a comment, land in [database].
+    assert!(
+        unknown.iter().all(|line| line.contains("error: database.")),
+        "{unknown:#?}"
+    );
+}

@@ -27,11 +27,8 @@ pub struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check every schema against the house rules and all its released versions
     Check(CheckArgs),
-    /// Register every current schema under its subject in the registry
     Register(RegisterArgs),
-    /// Keep changed schemas as the next released versions (in the repository)
     Release(ReleaseArgs),
 }
 
@@ -60,7 +57,7 @@ struct RegisterArgs {
     dry_run: bool,
 }
 
-/// Keep changed schemas as the next released versions.
+/// Keep changed schemas as the next released versions (in the repository).
 ///
 /// Writes released/<service>/<Record>/v<n>.avsc, to be committed. Refuses all if any schema is
 /// incompatible with a version released before.

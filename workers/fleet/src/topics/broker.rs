@@ -7,8 +7,10 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigResource, ConfigSource, NewTopic,
     OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
-use rdkafka::client::ClientContext;
-use rdkafka::error::KafkaError;
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, DeliveryResult, Producer, ProducerContext};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,9 +18,14 @@ use std::time::Duration;
 /// How long the brokers may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// More than a client has to say within that time.
+const COMPLAINTS: usize = 100;
+
 /// A connection to the brokers.
 pub struct Broker {
-    admin: AdminClient<Trouble>,
+    admin: AdminClient<DefaultClientContext>,
+    /// Asks for the cluster: the admin client never hears why a broker cannot be reached.
+    scout: BaseProducer<Trouble>,
     addresses: String,
     trouble: Trouble,
 }
@@ -34,14 +41,15 @@ impl Broker {
     /// A connection; nothing is asked yet.
     pub fn connect(settings: &KafkaSettings) -> Result<Self> {
         settings.check_files().map_err(|problem| anyhow!(problem))?;
+        let config = settings.client_config();
         let trouble = Trouble::default();
-        let admin = rdkafka::config::FromClientConfigAndContext::from_config_and_context(
-            &settings.client_config(),
-            trouble.clone(),
-        )
-        .context("the settings in [kafka] cannot be used")?;
+        let unusable = "the settings in [kafka] cannot be used";
+        let admin = config.create().context(unusable)?;
+        let scout =
+            BaseProducer::from_config_and_context(&config, trouble.clone()).context(unusable)?;
         Ok(Self {
             admin,
+            scout,
             addresses: settings.brokers.join(", "),
             trouble,
         })
@@ -49,17 +57,12 @@ impl Broker {
 
     /// The brokers and the topics that they have.
     pub fn cluster(&self) -> Result<Cluster> {
-        let metadata = self
-            .admin
-            .inner()
-            .fetch_metadata(None, PATIENCE)
-            .map_err(|error| {
-                let why = self.trouble.last().unwrap_or_else(|| error.to_string());
-                anyhow!(
-                    "no broker of {} (kafka.brokers) answers: {why}",
-                    self.addresses
-                )
-            })?;
+        let metadata = self.scout.client().fetch_metadata(None, PATIENCE);
+        let metadata = metadata.map_err(|error| {
+            let why = self.complaint().unwrap_or_else(|| error.to_string());
+            let addresses = &self.addresses;
+            anyhow!("no broker of {addresses} (kafka.brokers) answers: {why}")
+        })?;
         let partitions = metadata
             .topics()
             .iter()
@@ -73,6 +76,14 @@ impl Broker {
             brokers: metadata.brokers().len(),
             partitions,
         })
+    }
+
+    /// Why no broker can be reached. The client keeps what it has to say until it is polled.
+    fn complaint(&self) -> Option<String> {
+        for _ in 0..COMPLAINTS {
+            self.scout.poll(Duration::ZERO);
+        }
+        self.trouble.last()
     }
 
     /// The wanted topics, as far as the brokers have them.
@@ -193,7 +204,16 @@ impl Trouble {
 }
 
 impl ClientContext for Trouble {
-    fn error(&self, _error: KafkaError, reason: &str) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    fn error(&self, error: KafkaError, reason: &str) {
+        // That all brokers are down follows from what was said before, and says less.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
     }
+}
+
+impl ProducerContext for Trouble {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _result: &DeliveryResult<'_>, (): Self::DeliveryOpaque) {}
 }

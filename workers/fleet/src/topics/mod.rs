@@ -30,7 +30,6 @@ pub struct Args {
 enum Command {
     /// Show every topic of the platform with its events, writers and readers (no broker needed)
     List,
-    /// Create what is missing on the brokers and correct what differs
     Apply(ApplyArgs),
 }
 
@@ -53,7 +52,7 @@ struct ApplyArgs {
 pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List => {
-            println!("{}", list());
+            println!("{}", list().trim_fmt());
             Ok(ExitCode::SUCCESS)
         }
         Command::Apply(args) => apply(args, read()).await,
