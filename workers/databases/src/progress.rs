@@ -119,8 +119,8 @@ impl fmt::Display for Progress {
             } => {
                 write!(
                     f,
-                    "{database}: privileges of {role} set on {}",
-                    changed.join(", ")
+                    "{database}: privileges of {role} set on {} tables",
+                    changed.len()
                 )
             }
             Self::Partitions {

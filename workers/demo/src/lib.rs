@@ -14,16 +14,19 @@ pub mod story;
 use anyhow::{Context, Result, bail};
 use check::Verdict;
 use chrono::Utc;
+use events::{Envelope, EventId, EventType};
 use fold::Expected;
 use indicatif::{ProgressBar, ProgressStyle};
 use ledger::Ledger;
 use publish::Meta;
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use stage::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
 use story::{Cast, Told, disorder, tell};
+use uuid::Uuid;
 
 /// How the demo is played.
 #[derive(Clone, Copy, Debug)]
@@ -41,11 +44,11 @@ const PACE: u32 = 2_000;
 /// How long the worker may take to catch up at the end.
 const CATCH_UP: Duration = Duration::from_secs(60);
 
-/// Records that no reader can understand, and where they are sent.
-const BROKEN: [(&str, &[u8]); 3] = [
-    ("JSON instead of Avro", b"{\"user\":\"ada\"}"),
-    ("a truncated value", &[0, 0, 0, 0, 1, 72]),
-    ("headers are missing", &[0, 0, 0, 0, 1]),
+/// Records that no reader can understand: what is wrong, whether they have headers, the value.
+const BROKEN: [(&str, bool, &[u8]); 3] = [
+    ("JSON instead of Avro", true, b"{\"user\":\"ada\"}"),
+    ("a truncated value", true, &[0, 0, 0, 0, 44, 72, 48, 49]),
+    ("no headers", false, b"ping"),
 ];
 
 /// Plays the day and says whether everything took effect exactly once.
@@ -142,9 +145,20 @@ async fn send_broken(stage: &Stage, ledger: &mut Ledger) -> Result<()> {
     let producer: FutureProducer = ClientConfig::new()
         .set("bootstrap.servers", stage.kafka.bootstrap())
         .create()?;
-    for (what, value) in BROKEN {
+    for (what, with_headers, value) in BROKEN {
         ledger.garbage(what)?;
-        let record = FutureRecord::<[u8], [u8]>::to("iam.users").payload(value);
+        let mut headers = OwnedHeaders::new();
+        for (name, text) in broken_envelope().to_headers() {
+            if with_headers {
+                headers = headers.insert(Header {
+                    key: name,
+                    value: Some(&text),
+                });
+            }
+        }
+        let record = FutureRecord::<[u8], [u8]>::to("iam.users")
+            .payload(value)
+            .headers(headers);
         producer
             .send(record, Duration::from_secs(10))
             .await
@@ -152,6 +166,21 @@ async fn send_broken(stage: &Stage, ledger: &mut Ledger) -> Result<()> {
             .with_context(|| format!("send a broken record ({what})"))?;
     }
     Ok(())
+}
+
+/// The envelope is in order; it is the value that nobody can read.
+fn broken_envelope() -> Envelope {
+    Envelope {
+        id: EventId(Uuid::now_v7()),
+        event_type: EventType::UserRegistered.contract().name.to_owned(),
+        source: "iam-service".to_owned(),
+        time: Utc::now(),
+        subject: Uuid::now_v7().to_string(),
+        aggregate_version: Some(1),
+        correlation_id: None,
+        causation_id: None,
+        traceparent: None,
+    }
 }
 
 /// Waits until everything that was sent has been read, or nothing moves any more.

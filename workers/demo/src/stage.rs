@@ -2,7 +2,7 @@
 //! in this process or below it. Everything disappears with it.
 
 use analytics::Analytics;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use databases::{Environment, Password, Request, Role, Service, migrate};
 use engine::{
     FloodLimits, GroupProtocol, Limits, Running, RunningService, Settings, Shutdown, Start,
@@ -79,6 +79,7 @@ impl Stage {
             settings.backoff,
         );
         let worker = engine::start(Analytics, settings)?;
+        until_ready(&worker).await?;
         Ok(Self {
             kafka,
             postgres,
@@ -125,6 +126,21 @@ impl Stage {
         self.partitions.stop().await;
         Ok(())
     }
+}
+
+/// How long the worker may take to become a member of its group and claim its partitions.
+const READY: Duration = Duration::from_secs(60);
+
+async fn until_ready(worker: &Running) -> Result<()> {
+    let deadline = tokio::time::Instant::now() + READY;
+    while let Err(why) = worker.board().ready() {
+        ensure!(
+            tokio::time::Instant::now() < deadline,
+            "the worker is not ready: {why}"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 fn worker_url(postgres: &Postgres, database: &str, password: &str) -> String {

@@ -5,7 +5,7 @@
 //! committed.
 
 use crate::kafka::broker::{Broker, ObserveError};
-use crate::kafka::consumer::{ClaimRequest, Command, lane_index};
+use crate::kafka::consumer::{ClaimRequest, Command, Delivery, lane_index};
 use crate::lane::{Claim, Commands, Shared};
 use crate::scheduling::backoff::Backoff;
 use crate::scheduling::offsets::{NextOffset, TopicPartition};
@@ -31,7 +31,7 @@ pub struct Claims<W: Worker> {
     claimed_by: String,
     claiming: Database,
     watching: Database,
-    lanes: Vec<UnboundedSender<Arc<Claim>>>,
+    lanes: Vec<UnboundedSender<Delivery>>,
     commands: Commands,
     backoff: Backoff,
     pending: Vec<ClaimRequest>,
@@ -67,7 +67,7 @@ impl<W: Worker> Claims<W> {
         shared: Arc<Shared<W>>,
         broker: Arc<Broker>,
         claimed_by: String,
-        lanes: Vec<UnboundedSender<Arc<Claim>>>,
+        lanes: Vec<UnboundedSender<Delivery>>,
         commands: Commands,
     ) -> Self {
         let settings = &shared.settings;
@@ -186,7 +186,7 @@ impl<W: Worker> Claims<W> {
         self.shared.board.running(partition, position);
         let lane = lane_index(partition, self.lanes.len());
         // The lane is told before the consumer, so that no record can come too early.
-        if self.lanes[lane].send(claim).is_ok() {
+        if self.lanes[lane].send(Delivery::Opened(claim)).is_ok() {
             self.commands
                 .send(Command::Fetch(assignment, position, observed.hint));
         }

@@ -89,18 +89,15 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
     let (abandon, abandoned) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut deliveries = Vec::new();
-    let mut openings = Vec::new();
     for lane in 0..settings.lanes {
         let (delivery, delivery_rx) = mpsc::unbounded_channel();
-        let (opening, opening_rx) = mpsc::unbounded_channel();
         let (batches, batches_rx) = mpsc::channel(1);
-        tasks.spawn(Preparer::new(Arc::clone(&shared)).run(opening_rx, delivery_rx, batches));
+        tasks.spawn(Preparer::new(Arc::clone(&shared)).run(delivery_rx, batches));
         let commands = Commands(commands.clone());
         tasks.spawn(
             Settler::new(Arc::clone(&shared), lane, commands, abandoned.clone()).run(batches_rx),
         );
         deliveries.push(delivery);
-        openings.push(opening);
     }
     let broker = Arc::new(Broker::new(&config, settings.topic_ids)?);
     let claimed_by = settings
@@ -111,7 +108,7 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
         shared,
         broker,
         claimed_by,
-        openings,
+        deliveries.clone(),
         Commands(commands.clone()),
     );
     tasks.spawn(claiming.run(claims_rx, claims_stopped));

@@ -22,7 +22,16 @@ pub struct Args {
 /// # Errors
 /// A server that cannot be started, or a count that does not come out.
 pub async fn run(args: Args) -> Result<ExitCode> {
-    let Args { keep, seed, learners } = args;
-    ::demo::play(::demo::Options { seed, learners, keep }).await?;
+    let Args {
+        keep,
+        seed,
+        learners,
+    } = args;
+    ::demo::play(::demo::Options {
+        seed,
+        learners,
+        keep,
+    })
+    .await?;
     Ok(ExitCode::SUCCESS)
 }

@@ -92,8 +92,13 @@ fn parse_partition(text: &str) -> Result<TopicPartition> {
     let parts = text.strip_suffix(']').and_then(|text| text.split_once('['));
     let (topic, number) =
         parts.with_context(|| format!("{text:?} is no partition such as 'iam.users[3]'"))?;
-    let partition = number.parse().with_context(|| format!("{number:?} is no partition number"))?;
-    Ok(TopicPartition { topic: topic.into(), partition })
+    let partition = number
+        .parse()
+        .with_context(|| format!("{number:?} is no partition number"))?;
+    Ok(TopicPartition {
+        topic: topic.into(),
+        partition,
+    })
 }
 
 /// The service whose database holds a group's positions.
@@ -115,18 +120,32 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> Result<ExitCode> 
             let database = config.database(service_of(&group)?)?;
             show(&mut PgConnection::connect_with(&database).await?, &group).await?;
         }
-        What::Set { group, partition, to, reason } => {
+        What::Set {
+            group,
+            partition,
+            to,
+            reason,
+        } => {
             let settings = settings_for(&config, service_of(&group)?)?;
             let partition = parse_partition(&partition)?;
             let broker = Broker::new(&settings.consumer_config(&group), TopicIds::FromBroker)?;
             let asked = partition.clone();
             let observed = tokio::task::spawn_blocking(move || broker.observe(&[asked])).await??;
-            let observed = observed.get(&partition).context("the broker does not know the partition")?;
+            let observed = observed
+                .get(&partition)
+                .context("the broker does not know the partition")?;
             let position = to.within(observed)?;
             let mut connection = PgConnection::connect_with(&settings.database).await?;
             let by = format!("fleet position set: {reason}");
-            let before =
-                set_position(&mut connection, &group, &partition, observed.topic_id, position, &by).await?;
+            let before = set_position(
+                &mut connection,
+                &group,
+                &partition,
+                observed.topic_id,
+                position,
+                &by,
+            )
+            .await?;
             let before = before.map_or_else(|| "nowhere".to_owned(), |before| before.to_string());
             println!("{group} {partition}: from {before} to {position}");
         }
@@ -145,7 +164,14 @@ async fn show(connection: &mut PgConnection, group: &str) -> Result<()> {
     .await?;
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["partition", "position", "hold below", "epoch", "claimed by", "claimed at (UTC)"]);
+    table.set_header([
+        "partition",
+        "position",
+        "hold below",
+        "epoch",
+        "claimed by",
+        "claimed at (UTC)",
+    ]);
     for (topic, partition, position, hold, epoch, by, at) in rows {
         table.add_row([
             format!("{topic}[{partition}]"),
@@ -181,10 +207,24 @@ mod tests {
             high: NextOffset(20),
             hint: None,
         };
-        assert_eq!("earliest".parse::<To>().unwrap().within(&observed).unwrap(), NextOffset(10));
-        assert_eq!("latest".parse::<To>().unwrap().within(&observed).unwrap(), NextOffset(20));
-        assert_eq!("15".parse::<To>().unwrap().within(&observed).unwrap(), NextOffset(15));
-        let error = "21".parse::<To>().unwrap().within(&observed).unwrap_err().to_string();
+        assert_eq!(
+            "earliest".parse::<To>().unwrap().within(&observed).unwrap(),
+            NextOffset(10)
+        );
+        assert_eq!(
+            "latest".parse::<To>().unwrap().within(&observed).unwrap(),
+            NextOffset(20)
+        );
+        assert_eq!(
+            "15".parse::<To>().unwrap().within(&observed).unwrap(),
+            NextOffset(15)
+        );
+        let error = "21"
+            .parse::<To>()
+            .unwrap()
+            .within(&observed)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("10 to 20"), "{error}");
         assert!("soon".parse::<To>().is_err());
     }

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use databases::Service;
 use engine::status::Board;
 use engine::{Running, RunningService, Settings, TopicIds};
+use sqlx::Connection;
+use sqlx::postgres::PgConnection;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +43,9 @@ struct Boards {
 
 impl Health for Boards {
     fn live(&self) -> Result<(), String> {
-        self.boards.iter().try_for_each(|board| board.live(self.stall_limit))
+        self.boards
+            .iter()
+            .try_for_each(|board| board.live(self.stall_limit))
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -74,6 +78,7 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> Result<ExitCode> 
     let mut services = Vec::new();
     for name in names {
         let settings = settings(&config, name)?;
+        check_database(&settings, database_of(name)).await?;
         let group = group_of(name);
         let partitions = engine::service::DayPartitions::new(&settings, &group);
         services.push(RunningService::start(partitions, settings.backoff));
@@ -98,6 +103,21 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> Result<ExitCode> 
     }
     server.stop().await;
     outcome.map(|()| ExitCode::SUCCESS)
+}
+
+/// Refuses a database that is behind this binary. One that cannot be reached is waited for later,
+/// like any outage.
+async fn check_database(settings: &Settings, service: Service) -> Result<()> {
+    match PgConnection::connect_with(&settings.database).await {
+        Ok(mut connection) => {
+            databases::check(&mut connection, service).await?;
+            Ok(())
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the database cannot be reached yet");
+            Ok(())
+        }
+    }
 }
 
 async fn until_stopped(workers: &mut [Running], health: &Boards) -> Result<()> {

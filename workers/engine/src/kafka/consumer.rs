@@ -5,6 +5,7 @@
 //! under which it was fetched.
 
 use super::rebalance::{Change, Rebalancer};
+use crate::lane::Claim;
 use crate::record::{Parts, Record};
 use crate::scheduling::budget::Budget;
 use crate::scheduling::offsets::{AssignmentEpoch, NextOffset, Offset, TopicPartition};
@@ -63,9 +64,12 @@ pub enum Command {
     Stop(Shutdown),
 }
 
-/// What the thread tells the lane that works on a partition.
+/// What a lane is told. One channel for all of it: a claim is announced before the fetch that it
+/// permits, so its records can only come after it.
 #[derive(Debug)]
 pub enum Delivery {
+    /// A partition was claimed; its records will come.
+    Opened(Arc<Claim>),
     /// Records came.
     Records(Vec<(AssignmentEpoch, Record)>),
     /// The period is over.

@@ -25,15 +25,6 @@ use uuid::Uuid;
 /// How soon a partition that waits for a schema is tried again.
 const SCHEMA_AGAIN: Duration = Duration::from_secs(2);
 
-/// What the lane is told.
-#[derive(Debug)]
-pub enum Input {
-    /// A partition was claimed; its records will come.
-    Opened(Arc<Claim>),
-    /// From the consumer thread.
-    Delivery(Delivery),
-}
-
 /// The first half of a lane.
 pub struct Preparer<W: Worker> {
     shared: Arc<Shared<W>>,
@@ -62,12 +53,11 @@ impl<W: Worker> Preparer<W> {
     /// Runs until drained.
     pub async fn run(
         mut self,
-        mut opened: UnboundedReceiver<Arc<Claim>>,
         mut deliveries: UnboundedReceiver<Delivery>,
         settle: Sender<Batch<W::Plan>>,
     ) {
         while !self.draining {
-            self.gather(&mut opened, &mut deliveries).await;
+            self.gather(&mut deliveries).await;
             let settings = &self.shared.settings;
             let runs = self.queue.take(settings.batch_events, settings.batch_bytes);
             if runs.is_empty() || self.draining {
@@ -81,18 +71,11 @@ impl<W: Worker> Preparer<W> {
     }
 
     /// Waits for records, and a little longer for others to share their transaction.
-    async fn gather(
-        &mut self,
-        opened: &mut UnboundedReceiver<Arc<Claim>>,
-        deliveries: &mut UnboundedReceiver<Delivery>,
-    ) {
+    async fn gather(&mut self, deliveries: &mut UnboundedReceiver<Delivery>) {
         let mut deadline = None;
         loop {
-            while let Ok(claim) = opened.try_recv() {
-                self.take_in(Input::Opened(claim));
-            }
             while let Ok(delivery) = deliveries.try_recv() {
-                self.take_in(Input::Delivery(delivery));
+                self.take_in(delivery);
             }
             let settings = &self.shared.settings;
             let full = self.queue.events() >= settings.batch_events
@@ -103,37 +86,31 @@ impl<W: Worker> Preparer<W> {
             if self.queue.events() > 0 && deadline.is_none() {
                 deadline = Some(Instant::now() + settings.linger);
             }
-            let next = async {
-                tokio::select! {
-                    // A claim is announced before its records can come.
-                    biased;
-                    Some(claim) = opened.recv() => Some(Input::Opened(claim)),
-                    delivery = deliveries.recv() => delivery.map(Input::Delivery),
-                }
-            };
-            let input = match deadline {
-                None => next.await,
-                Some(deadline) => match timeout_at(deadline, next).await {
-                    Ok(input) => input,
+            let next = match deadline {
+                None => deliveries.recv().await,
+                Some(deadline) => match timeout_at(deadline, deliveries.recv()).await {
+                    Ok(next) => next,
                     Err(_) => return,
                 },
             };
-            match input {
-                Some(input) => self.take_in(input),
+            match next {
+                Some(delivery) => self.take_in(delivery),
                 // The consumer is gone.
                 None => self.draining = true,
             }
         }
     }
 
-    fn take_in(&mut self, input: Input) {
-        match input {
-            Input::Opened(claim) => {
+    fn take_in(&mut self, delivery: Delivery) {
+        match delivery {
+            // Taken away before its claim was done: nothing of it will be fetched.
+            Delivery::Opened(claim) if claim.assignment.has_ended() => {}
+            Delivery::Opened(claim) => {
                 let epoch = claim.assignment.epoch;
                 self.queue.open(epoch, claim.position);
                 self.claims.insert(epoch, claim);
             }
-            Input::Delivery(Delivery::Records(records)) => {
+            Delivery::Records(records) => {
                 for (epoch, record) in records {
                     if self.queue.head(epoch).is_none()
                         && let Some(claim) = self.claims.get(&epoch)
@@ -146,8 +123,8 @@ impl<W: Worker> Preparer<W> {
                     self.queue.offer(epoch, record);
                 }
             }
-            Input::Delivery(Delivery::Ended(epoch)) => self.close(epoch),
-            Input::Delivery(Delivery::Drain) => self.draining = true,
+            Delivery::Ended(epoch) => self.close(epoch),
+            Delivery::Drain => self.draining = true,
         }
     }
 

@@ -92,7 +92,8 @@ impl fmt::Display for Failure {
     /// As ops read it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Data { sqlstate, message } | Self::Outage { sqlstate, message } => match sqlstate {
+            Self::Data { sqlstate, message } | Self::Outage { sqlstate, message } => match sqlstate
+            {
                 Some(code) => write!(f, "{message} (SQLSTATE {code})"),
                 None => f.write_str(message),
             },
