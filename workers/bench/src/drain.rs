@@ -118,7 +118,7 @@ async fn start(options: Options) -> Result<Servers> {
             .await?;
     }
     Ok(Servers {
-        postgres,
+        _postgres: postgres,
         kafka,
         url,
     })
@@ -129,7 +129,7 @@ async fn empty(url: &str) -> Result<()> {
     sqlx::raw_sql(
         "TRUNCATE raw_events_log, course_engagement_summary, company_learning_summary,
            company_active_learners, engine.partition_position, engine.partition_fence;
-         VACUUM raw_events_log; CHECKPOINT",
+         CHECKPOINT",
     )
     .execute(&mut connection)
     .await?;

@@ -97,9 +97,10 @@ impl Record {
         })
     }
 
-    /// One header's text, where it is there and readable.
+    /// One header's text, where it is there and readable; of a repeated header the last one
+    /// counts, as in the envelope.
     pub fn header_text(&self, wanted: &str) -> Option<&str> {
-        let (_, value) = self.headers().find(|(name, _)| *name == wanted)?;
+        let (_, value) = self.headers().filter(|(name, _)| *name == wanted).last()?;
         std::str::from_utf8(value?).ok()
     }
 }

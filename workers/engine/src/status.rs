@@ -40,6 +40,13 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Whether one of its records keeps the partition waiting, not what all partitions need.
+    fn is_blocked(&self) -> bool {
+        matches!(self, Self::Waiting(waiting) if matches!(waiting.on, "schema" | "registry"))
+    }
+}
+
 /// One partition.
 #[derive(Clone, Debug, Serialize)]
 pub struct PartitionStatus {
@@ -175,7 +182,10 @@ impl Board {
 
     pub(crate) fn running(&self, partition: &TopicPartition, position: NextOffset) {
         self.change(partition, |status| {
-            status.phase = Phase::Running;
+            // What its next record waits for, it waits for until it has come past that record.
+            if !(status.position == Some(position.0) && status.phase.is_blocked()) {
+                status.phase = Phase::Running;
+            }
             status.position = Some(position.0);
         });
     }
@@ -214,6 +224,9 @@ impl Board {
         oldest_ms: Option<i64>,
     ) {
         self.change(partition, |status| {
+            if status.phase.is_blocked() {
+                status.phase = Phase::Running;
+            }
             status.position = Some(position.0);
             status.oldest_unfinished_ms = oldest_ms;
         });

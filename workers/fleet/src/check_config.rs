@@ -2,6 +2,7 @@
 
 use crate::MISUSED;
 use crate::config::{Loaded, Problem};
+use crate::output::{counted, note, say};
 use std::process::ExitCode;
 
 /// Show the effective settings and everything that is wrong with them.
@@ -12,7 +13,7 @@ pub struct Args {}
 
 /// Prints settings to standard output and problems to standard error.
 pub fn run(loaded: Loaded) -> ExitCode {
-    print!("{}", settings(&loaded));
+    say(settings(&loaded).trim_end());
     let problems: Vec<Problem> = loaded
         .problems
         .iter()
@@ -20,17 +21,17 @@ pub fn run(loaded: Loaded) -> ExitCode {
         .chain(missing(&loaded))
         .collect();
     for problem in &problems {
-        eprintln!("{problem}");
+        note(problem);
     }
     let errors = problems.iter().filter(|problem| problem.is_error()).count();
     if errors == 0 {
-        eprintln!("the configuration can be used");
+        note("the configuration can be used");
         return ExitCode::SUCCESS;
     }
-    eprintln!(
-        "the configuration cannot be used: {errors} error{}",
-        if errors == 1 { "" } else { "s" }
-    );
+    note(format_args!(
+        "the configuration cannot be used: {}",
+        counted(errors, "error")
+    ));
     ExitCode::from(MISUSED)
 }
 

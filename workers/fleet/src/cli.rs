@@ -1,9 +1,10 @@
 //! The command line: which subcommands there are, and the map of them that `fleet --help` shows.
 //!
 //! To add a subcommand: a module with `Args` (documented: that is its help) and `run`, a variant of
-//! [`Command`], the arms that the compiler then asks for, and its name in [`GROUPS`] (a test sees to that).
+//! `Command`, the arms that the compiler then asks for, and its name in `GROUPS` (a test sees to that).
 
 use crate::config::Loaded;
+use crate::output::note;
 use crate::{
     FAILED, MISUSED, check_config, config, demo, migrate, position, publishing, run, schemas,
     telemetry, topics,
@@ -78,7 +79,7 @@ pub async fn main() -> ExitCode {
     match cli.run().await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{error:#}");
+            note(format_args!("{error:#}"));
             ExitCode::from(if error.is::<config::Unusable>() {
                 MISUSED
             } else {

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 mod demo;
 mod migrate;
+mod output;
 mod position;
 mod publishing;
 mod run;

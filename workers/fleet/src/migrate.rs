@@ -1,6 +1,7 @@
 //! `fleet migrate`: databases, roles, tables and privileges.
 
 use crate::config::Loaded;
+use crate::output::{note, say};
 use anyhow::Context;
 use databases::{AuthShim, Progress, Request, Service};
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ pub struct Args {
 
 /// Migrates, and prints each step when it is done.
 pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> anyhow::Result<ExitCode> {
-    let config = read().usable(|problem| eprintln!("{problem}"))?;
+    let config = read().usable(|problem| note(problem))?;
     let mut request = Request::new(config.admin()?, config.environment);
     if !args.service.is_empty() {
         request.services = args.service;
@@ -44,7 +45,7 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> anyhow::Result<Ex
                 .any(|service| service.role() == *role)
     });
     request.other_names = config.other_database_names();
-    databases::migrate(&request, &mut |step: Progress| println!("{step}"))
+    databases::migrate(&request, &mut |step: Progress| say(step))
         .await
         .context("the migration did not end; what was done before stays, and it may be repeated")?;
     Ok(ExitCode::SUCCESS)

@@ -188,3 +188,8 @@ fn the_list_shows_every_event_under_its_topic() {
     }
     assert!(said.out.contains("learnexpert.analytics.dlq"));
 }
+
+#[test]
+fn a_reader_that_goes_away_does_not_break_a_tool_off() {
+    assert_eq!(Fleet::new(&[]).run_unread(&["topics", "list"]), 0);
+}

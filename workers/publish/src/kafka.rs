@@ -223,6 +223,34 @@ mod tests {
     }
 
     #[test]
+    fn the_client_library_can_do_every_kind_of_security() {
+        use rdkafka::producer::BaseProducer;
+        let sasl = |mechanism| Sasl {
+            mechanism,
+            user: "u".to_owned(),
+            password: Secret::new("p"),
+        };
+        let plain = || sasl(SaslMechanism::Plain);
+        let all = [
+            Security::Plaintext,
+            Security::Tls(Tls::default()),
+            Security::Sasl(plain()),
+            Security::Sasl(sasl(SaslMechanism::ScramSha256)),
+            Security::SaslTls(sasl(SaslMechanism::ScramSha512), Tls::default()),
+            Security::SaslTls(plain(), Tls::default()),
+        ];
+        for security in all {
+            let shown = format!("{security:?}");
+            let settings = KafkaSettings {
+                security,
+                ..KafkaSettings::plaintext("127.0.0.1:1")
+            };
+            let created = settings.client_config().create::<BaseProducer>();
+            assert!(created.is_ok(), "{shown}: {:?}", created.err());
+        }
+    }
+
+    #[test]
     fn a_list_of_brokers_may_have_spaces() {
         let settings = KafkaSettings::plaintext("a:1, b:2");
         assert_eq!(

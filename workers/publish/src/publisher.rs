@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::future_producer::OwnedDeliveryResult;
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -248,6 +249,12 @@ impl Publisher {
     }
 }
 
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Publisher({})", self.inner.source)
+    }
+}
+
 /// The acknowledgement of one event that was handed over. Dropping it does not recall the event.
 #[must_use = "an event may fail after it was handed over; await its acknowledgement"]
 pub struct Ack {
@@ -256,6 +263,12 @@ pub struct Ack {
     event: EventType,
     id: EventId,
     bytes: usize,
+}
+
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Ack({} {})", self.event, self.id)
+    }
 }
 
 impl Future for Ack {

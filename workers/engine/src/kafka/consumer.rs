@@ -13,9 +13,10 @@ use crate::settings::Shutdown;
 use crate::status::Board;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset as KafkaOffset, TopicPartitionList};
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
@@ -426,17 +427,11 @@ impl Running {
         let Some(assignment) = self.assignments.get(message.topic(), message.partition()) else {
             return;
         };
-        let headers = message.headers();
-        let mut parts = Parts {
+        let parts = Parts {
             key: message.key(),
             value: message.payload(),
-            headers: Vec::new(),
+            headers: message.headers().map(readable).unwrap_or_default(),
         };
-        if let Some(headers) = headers {
-            parts
-                .headers
-                .extend(headers.iter().map(|header| (header.key, header.value)));
-        }
         let charge = self.it.budget.charge(parts.bytes());
         let record = Record::new(
             Offset(message.offset()),
@@ -500,6 +495,17 @@ impl Running {
             }
         }
     }
+}
+
+/// The headers whose names are text. The client library panics over the others, which no contract
+/// knows; a record must not end the thread because of them.
+fn readable(headers: &BorrowedHeaders) -> Vec<(&str, Option<&[u8]>)> {
+    let header = |index| {
+        let read = AssertUnwindSafe(|| headers.try_get(index));
+        let header = catch_unwind(read).ok()??;
+        Some((header.key, header.value))
+    };
+    (0..headers.count()).filter_map(header).collect()
 }
 
 /// The lane that works on a partition: always the same one, so that its order holds.

@@ -39,8 +39,12 @@ impl DeadLetters {
     pub fn new(config: &ClientConfig, group: &str) -> Result<Self, KafkaError> {
         let producer = config
             .clone()
-            .set("enable.idempotence", "true")
             .set("acks", "all")
+            // Not idempotent: repeats are told apart by their origin, and a producer that was once
+            // refused an idempotent session stays refused for good.
+            //
+            // A missing topic is known as such before a delivery times out.
+            .set("topic.metadata.propagation.max.ms", "5000")
             .set("partitioner", "murmur2_random")
             .set("delivery.timeout.ms", DELIVERY.as_millis().to_string())
             .set("message.max.bytes", "20000000")

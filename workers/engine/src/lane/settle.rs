@@ -225,6 +225,8 @@ impl<W: Worker> Settler<W> {
     }
 
     async fn attempt(&mut self, batch: &mut Batch<W::Plan>, range: Range<usize>) -> Next {
+        // Each attempt is progress: a batch that is halved many times does not stand still.
+        self.shared.board.lane_busy(self.lane, true);
         let guards = self.judge(batch, range.clone());
         if let Err(message) = self.send_dead_letters(batch, range.clone()).await {
             self.wait("kafka", &message).await;
@@ -232,6 +234,8 @@ impl<W: Worker> Settler<W> {
         }
         let slice = self.slice(batch, range.clone());
         if slice.items().is_empty() {
+            // Others have it now, and whatever it waited for.
+            self.shared.board.lane_waits(self.lane, None);
             return Next::Done;
         }
         let started = Instant::now();

@@ -13,6 +13,7 @@ mod problem;
 mod reader;
 mod relations;
 mod sections;
+mod security;
 mod source;
 
 pub use inbox::InboxRetention;
@@ -103,5 +104,7 @@ impl Loaded {
     }
 }
 
+#[cfg(test)]
+mod access_tests;
 #[cfg(test)]
 mod tests;

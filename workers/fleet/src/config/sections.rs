@@ -1,12 +1,12 @@
 //! The sections, with their defaults.
 
-use super::Config;
 use super::inbox::InboxRetention;
 use super::problem::Problem;
 use super::reader::{Choice, Reader};
+use super::{Config, security};
 use databases::{Environment, Service};
 use engine::{FloodLimits, GroupProtocol, Limits, Shutdown, Start, Timeouts};
-use publish::{Sasl, SaslMechanism, Secret, Security, Tls};
+use publish::{Secret, Security};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -132,31 +132,6 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SecurityMode {
-    Plaintext,
-    Tls,
-    SaslPlaintext,
-    SaslTls,
-}
-
-impl Choice for SecurityMode {
-    const CHOICES: &'static [(&'static str, Self)] = &[
-        ("plaintext", Self::Plaintext),
-        ("tls", Self::Tls),
-        ("sasl_plaintext", Self::SaslPlaintext),
-        ("sasl_tls", Self::SaslTls),
-    ];
-}
-
-impl Choice for SaslMechanism {
-    const CHOICES: &'static [(&'static str, Self)] = &[
-        ("PLAIN", Self::Plain),
-        ("SCRAM-SHA-256", Self::ScramSha256),
-        ("SCRAM-SHA-512", Self::ScramSha512),
-    ];
-}
-
 impl Choice for Environment {
     const CHOICES: &'static [(&'static str, Self)] = &[
         ("dev", Self::Dev),
@@ -208,7 +183,7 @@ impl Config {
 impl Kafka {
     fn read(reader: &mut Reader) -> Self {
         let brokers = reader.optional("kafka.brokers").unwrap_or_default();
-        let security = security(reader);
+        let security = security::read(reader);
         let group_protocol = reader.or("kafka.group_protocol", GroupProtocol::Classic);
         Self {
             brokers,
@@ -251,98 +226,6 @@ fn group_instance_id(reader: &mut Reader, protocol: GroupProtocol) -> Option<Str
         reader.problem(Problem::error(&[KEY, "kafka.group_protocol"], problem));
     }
     Some(chosen)
-}
-
-fn security(reader: &mut Reader) -> Security {
-    let chosen: Option<SecurityMode> = reader.optional("kafka.security");
-    let user: Option<String> = reader.optional("kafka.sasl_user");
-    let password: Option<Secret> = reader.optional("kafka.sasl_password");
-    let mechanism = reader.optional("kafka.sasl_mechanism");
-    let unencrypted_allowed = reader.optional("kafka.allow_unencrypted_sasl") == Some(true);
-    let tls = Tls {
-        ca: reader.optional("kafka.tls_ca"),
-        certificate: reader.optional("kafka.tls_certificate"),
-        key: reader.optional("kafka.tls_key"),
-        key_password: reader.optional("kafka.tls_key_password"),
-    };
-    if tls.certificate.is_some() != tls.key.is_some() {
-        let what = "and kafka.tls_key belong together; set both or neither";
-        reader.problem(Problem::error(
-            &["kafka.tls_certificate", "kafka.tls_key"],
-            what,
-        ));
-    }
-    let with_sasl = [
-        "kafka.sasl_user",
-        "kafka.sasl_password",
-        "kafka.sasl_mechanism",
-    ]
-    .into_iter()
-    .find(|key| reader.is_given(key));
-    let with_tls = ["kafka.tls_ca", "kafka.tls_certificate", "kafka.tls_key"]
-        .into_iter()
-        .find(|key| reader.is_given(key));
-    let mode = chosen.unwrap_or(match (with_sasl, with_tls) {
-        (Some(_), _) => SecurityMode::SaslTls,
-        (None, Some(_)) => SecurityMode::Tls,
-        (None, None) => SecurityMode::Plaintext,
-    });
-    let encrypted = matches!(mode, SecurityMode::Tls | SecurityMode::SaslTls);
-    let authenticated = matches!(mode, SecurityMode::SaslPlaintext | SecurityMode::SaslTls);
-    contradictions(reader, authenticated, encrypted, (with_sasl, with_tls));
-    if mode == SecurityMode::SaslPlaintext && !unencrypted_allowed {
-        let what = "is \"sasl_plaintext\", which sends user and password unprotected; set it to \
-                    \"sasl_tls\", or kafka.allow_unencrypted_sasl = true if that is meant";
-        reader.problem(Problem::error(&["kafka.security"], what));
-    }
-    if !authenticated {
-        return if encrypted {
-            Security::Tls(tls)
-        } else {
-            Security::Plaintext
-        };
-    }
-    for (key, given) in [
-        ("kafka.sasl_user", user.is_some()),
-        ("kafka.sasl_password", password.is_some()),
-    ] {
-        if !given && !reader.is_unsound(key) {
-            reader.problem(Problem::missing(
-                key,
-                "the broker's user and password, or leave both out",
-            ));
-        }
-    }
-    let sasl = Sasl {
-        mechanism: mechanism.unwrap_or(SaslMechanism::ScramSha512),
-        user: user.unwrap_or_default(),
-        password: password.unwrap_or_else(|| Secret::new("")),
-    };
-    if encrypted {
-        Security::SaslTls(sasl, tls)
-    } else {
-        Security::Sasl(sasl)
-    }
-}
-
-fn contradictions(
-    reader: &mut Reader,
-    authenticated: bool,
-    encrypted: bool,
-    (with_sasl, with_tls): (Option<&'static str>, Option<&'static str>),
-) {
-    if let Some(key) = with_sasl.filter(|_| !authenticated) {
-        let what = format!(
-            "asks for no authentication, but {key} is set; remove it, or set this to \"sasl_tls\""
-        );
-        reader.problem(Problem::error(&["kafka.security", key], what));
-    }
-    if let Some(key) = with_tls.filter(|_| !encrypted) {
-        let what = format!(
-            "asks for no encryption, but {key} is set; remove it, or set this to \"tls\" or \"sasl_tls\""
-        );
-        reader.problem(Problem::error(&["kafka.security", key], what));
-    }
 }
 
 impl RegistrySection {

@@ -1,7 +1,6 @@
 //! Tests of the configuration as a whole.
 
 use super::*;
-use databases::{Role, Service};
 use publish::{SaslMechanism, Security};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ url = "http://registry:8081"
 url = "postgres://db:5432"
 "#;
 
-fn load(file: &str, variables: &[(&str, &str)]) -> Loaded {
+pub fn load(file: &str, variables: &[(&str, &str)]) -> Loaded {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("fleet.toml");
     std::fs::write(&path, file).unwrap();
@@ -27,7 +26,7 @@ fn load(file: &str, variables: &[(&str, &str)]) -> Loaded {
     Loaded::from_sources(Some(&path), variables)
 }
 
-fn sound(extra: &str, variables: &[(&str, &str)]) -> Config {
+pub fn sound(extra: &str, variables: &[(&str, &str)]) -> Config {
     let loaded = load(&format!("{SOUND}{extra}"), variables);
     assert_eq!(loaded.problems, []);
     loaded.config
@@ -417,82 +416,6 @@ fn warnings_let_the_configuration_pass_and_errors_do_not() {
     }
     let error = load("[engine]\nlanes = 0", &[]).usable(|_| ()).unwrap_err();
     assert!(error.to_string().contains("engine.lanes"));
-}
-
-#[test]
-fn each_service_has_its_own_database_and_role() {
-    let config = sound(
-        "[database.analytics]\npassword = 'p'\n\
-         [database.iam]\nurl = 'postgres://postgres.x:q@supabase:6543/postgres'\n\
-         [database.search]\nuser = 'finder'\npassword = 'p'\n\
-         [database.relay]\npassword = 'p'\n",
-        &[],
-    );
-    let analytics = config.database(Service::Analytics).unwrap();
-    assert_eq!(analytics.get_host(), "db");
-    assert_eq!(
-        analytics.get_database(),
-        Some("learnexpert_analytics_staging")
-    );
-    assert_eq!(analytics.get_username(), "analytics_service");
-    let iam = config.database(Service::Iam).unwrap();
-    assert_eq!((iam.get_host(), iam.get_port()), ("supabase", 6543));
-    assert_eq!(iam.get_database(), Some("postgres"));
-    assert_eq!(iam.get_username(), "postgres.x");
-    assert_eq!(
-        config.database(Service::Search).unwrap().get_username(),
-        "finder"
-    );
-
-    let roles: Vec<Role> = config.role_passwords().into_keys().collect();
-    assert_eq!(roles, [Service::Analytics.role(), Role::Relay]);
-    let names = config.other_database_names();
-    assert_eq!(
-        names.into_iter().collect::<Vec<_>>(),
-        [(Service::Iam, "postgres".to_owned())]
-    );
-}
-
-#[test]
-fn an_address_for_all_services_names_neither_database_nor_user() {
-    for (url, part) in [
-        ("postgres://db/shop", "names the database shop"),
-        ("postgres://db?dbname=shop", "names the database shop"),
-        ("postgres://root@db", "names the user root"),
-        ("postgres://db?user=root", "names the user root"),
-        ("mysql://db", "must begin with postgres://"),
-        ("postgres://db:port", "is no address"),
-    ] {
-        let config = load("", &[("FLEET__DATABASE__URL", url)]).config;
-        let line = config.database(Service::Analytics).unwrap_err().to_string();
-        assert!(
-            line.contains("database.url (FLEET__DATABASE__URL)"),
-            "{line}"
-        );
-        assert!(line.contains(part), "{url}: {line}");
-    }
-}
-
-#[test]
-fn an_unusable_registry_address_is_named() {
-    let config = load("[registry]\nurl = 'registry:8081'", &[]).config;
-    let line = config.registry().unwrap_err().to_string();
-    assert!(
-        line.contains("registry.url (FLEET__REGISTRY__URL)"),
-        "{line}"
-    );
-}
-
-#[test]
-fn consumers_of_the_new_protocol_have_no_fixed_identity() {
-    let config = load("[kafka]\ngroup_protocol = 'consumer'", &[]).config;
-    assert_eq!(config.kafka.group_instance_id, None);
-    let config = load("[kafka]\ngroup_instance_id = 'none'", &[]).config;
-    assert_eq!(config.kafka.group_instance_id, None);
-    assert!(
-        load("", &[]).config.kafka.group_instance_id.is_some(),
-        "the machine's name"
-    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod input;
 
 use crate::FAILED;
 use crate::config::Loaded;
+use crate::output::{counted, note, say};
 use anyhow::{Context, Result};
 use publish::{Ack, Fault, OutgoingEvent, PublishError, Publisher};
 use std::collections::VecDeque;
@@ -55,20 +56,31 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> Result<ExitCode> 
         Ok(events) => events,
         Err(problems) => {
             for problem in &problems {
-                eprintln!("{name}: {problem}");
+                note(format_args!("{name}: {problem}"));
             }
-            eprintln!("nothing was published: {} problems", problems.len());
+            note(format_args!(
+                "nothing was published: {}",
+                counted(problems.len(), "problem")
+            ));
             return Ok(ExitCode::from(FAILED));
         }
     };
     if args.dry_run {
         for event in &events {
-            println!("{} key {} {}", event.topic(), event.key(), described(event));
+            say(format_args!(
+                "{} key {} {}",
+                event.topic(),
+                event.key(),
+                described(event)
+            ));
         }
-        eprintln!("{} events can be published", events.len());
+        note(format_args!(
+            "{} can be published",
+            counted(events.len(), "event")
+        ));
         return Ok(ExitCode::SUCCESS);
     }
-    let config = read().usable(|problem| eprintln!("{problem}"))?;
+    let config = read().usable(|problem| note(problem))?;
     let publisher = Publisher::new(&config.kafka_settings()?, config.registry()?, &args.source)?;
     send(publisher, &events).await
 }
@@ -103,7 +115,10 @@ impl Outcome {
             Ok(stored) => {
                 self.stored += 1;
                 let (topic, partition, offset) = (stored.topic, stored.partition, stored.offset);
-                println!("{topic}[{partition}]@{offset} {}", described(event));
+                say(format_args!(
+                    "{topic}[{partition}]@{offset} {}",
+                    described(event)
+                ));
             }
             Err(error) => self.fail(event, &error),
         }
@@ -112,7 +127,11 @@ impl Outcome {
     fn fail(&mut self, event: &OutgoingEvent, error: &PublishError) {
         self.failed = true;
         self.environment_at_fault |= error.fault() == Fault::Environment;
-        eprintln!("{}: {error}", described(event));
+        match error {
+            // These say of which event they are.
+            PublishError::NotAcknowledged { .. } | PublishError::TooLarge { .. } => note(error),
+            _ => note(format_args!("{}: {error}", described(event))),
+        }
     }
 }
 
@@ -138,9 +157,13 @@ async fn send(publisher: Publisher, events: &[OutgoingEvent]) -> Result<ExitCode
         outcome.take(event, ack).await;
     }
     publisher.close(CLOSE_PATIENCE).await?;
-    eprintln!("{} of {} events published", outcome.stored, events.len());
+    note(format_args!(
+        "{} of {} published",
+        outcome.stored,
+        counted(events.len(), "event")
+    ));
     if outcome.environment_at_fault {
-        eprintln!("to publish the rest later as the same events, give each the id shown above");
+        note("to publish the rest later as the same events, give each the id shown above");
     }
     Ok(if outcome.failed {
         ExitCode::from(FAILED)

@@ -6,6 +6,7 @@ mod release;
 
 use crate::FAILED;
 use crate::config::Loaded;
+use crate::output::{counted, note, say};
 use anyhow::{Context, Result, bail};
 use check::Report;
 use clap::Subcommand;
@@ -73,9 +74,7 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> Result<ExitCode> 
     match args.command {
         Command::Check(args) => check_all(args, read).await,
         Command::Register(args) => {
-            let registry = read()
-                .usable(|problem| eprintln!("{problem}"))?
-                .registry()?;
+            let registry = read().usable(|problem| note(problem))?.registry()?;
             register(&registry, args.dry_run).await
         }
         Command::Release(args) => release_all(&args),
@@ -89,18 +88,18 @@ async fn check_all(args: CheckArgs, read: impl FnOnce() -> Loaded) -> Result<Exi
     };
     let mut report = check::check(&contracts);
     if args.registry {
-        let registry = read()
-            .usable(|problem| eprintln!("{problem}"))?
-            .registry()?;
+        let registry = read().usable(|problem| note(problem))?.registry()?;
         report
             .violations
             .extend(against_registry(&registry, &contracts).await?);
     }
     for line in &report.violations {
-        println!("{line}");
+        say(line);
     }
     for short in &report.unreleased {
-        eprintln!("avro/{short}.avsc is not released as it is; run `fleet schemas release`");
+        note(format_args!(
+            "avro/{short}.avsc is not released as it is; run `fleet schemas release`"
+        ));
     }
     Ok(summary(&report))
 }
@@ -112,10 +111,13 @@ fn summary(report: &Report) -> ExitCode {
         ..
     } = report;
     if violations.is_empty() {
-        eprintln!("{checked} schemas checked: compatible");
+        note(format_args!("{checked} schemas checked: compatible"));
         return ExitCode::SUCCESS;
     }
-    eprintln!("{checked} schemas checked: {} problems", violations.len());
+    note(format_args!(
+        "{checked} schemas checked: {}",
+        counted(violations.len(), "problem")
+    ));
     ExitCode::from(FAILED)
 }
 
@@ -146,17 +148,17 @@ async fn register(registry: &Registry, dry_run: bool) -> Result<ExitCode> {
     let report = check::check(&Contracts::embedded());
     if !report.violations.is_empty() {
         for line in &report.violations {
-            println!("{line}");
+            say(line);
         }
         bail!("nothing was registered: the schemas of this binary break rules");
     }
     let mut refused = false;
     for event in EventType::ALL {
         match register_one(registry, event, dry_run).await {
-            Ok(line) => println!("{line}"),
+            Ok(line) => say(line),
             Err(error @ RegistryError::Refused(_)) => {
                 refused = true;
-                eprintln!("{event}: {error}");
+                note(format_args!("{event}: {error}"));
             }
             Err(error) => {
                 return Err(error)
@@ -165,7 +167,7 @@ async fn register(registry: &Registry, dry_run: bool) -> Result<ExitCode> {
         }
     }
     if refused {
-        eprintln!("see what differs: fleet schemas check --registry");
+        note("see what differs: fleet schemas check --registry");
         return Ok(ExitCode::from(FAILED));
     }
     Ok(ExitCode::SUCCESS)
@@ -230,20 +232,26 @@ fn release_all(args: &ReleaseArgs) -> Result<ExitCode> {
     match release::release(&args.path)? {
         Outcome::Refused(violations) => {
             for line in &violations {
-                println!("{line}");
+                say(line);
             }
-            eprintln!("nothing was released: {} problems", violations.len());
+            note(format_args!(
+                "nothing was released: {}",
+                counted(violations.len(), "problem")
+            ));
             Ok(ExitCode::from(FAILED))
         }
         Outcome::Released(files) if files.is_empty() => {
-            eprintln!("every schema is released as it is");
+            note("every schema is released as it is");
             Ok(ExitCode::SUCCESS)
         }
         Outcome::Released(files) => {
             for file in &files {
-                println!("{}", file.display());
+                say(file.display());
             }
-            eprintln!("{} new; commit them with the change", files.len());
+            note(format_args!(
+                "{} new; commit them with the change",
+                files.len()
+            ));
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -5,6 +5,7 @@ mod plan;
 
 use crate::FAILED;
 use crate::config::Loaded;
+use crate::output::{note, say};
 use broker::Broker;
 use clap::Subcommand;
 use comfy_table::{ContentArrangement, Table, presets};
@@ -52,7 +53,7 @@ struct ApplyArgs {
 pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::List => {
-            println!("{}", list().trim_fmt());
+            say(list().trim_fmt());
             Ok(ExitCode::SUCCESS)
         }
         Command::Apply(args) => apply(args, read()).await,
@@ -60,7 +61,7 @@ pub async fn run(args: Args, read: impl FnOnce() -> Loaded) -> anyhow::Result<Ex
 }
 
 async fn apply(args: ApplyArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
-    let config = loaded.usable(|problem| eprintln!("{problem}"))?;
+    let config = loaded.usable(|problem| note(problem))?;
     let broker = Broker::connect(&config.kafka_settings()?)?;
     let cluster = broker.cluster()?;
     let replicas = args
@@ -73,19 +74,19 @@ async fn apply(args: ApplyArgs, loaded: Loaded) -> anyhow::Result<ExitCode> {
     for topic in &plan {
         let refused = topic.refusal();
         if args.dry_run {
-            println!("{}", topic.would(replicas));
+            say(topic.would(replicas));
         } else {
             match broker.execute(topic, replicas).await {
-                Ok(()) => println!("{}", topic.done(replicas)),
+                Ok(()) => say(topic.done(replicas)),
                 Err(error) => {
                     failed = true;
-                    eprintln!("{error:#}");
+                    note(format_args!("{error:#}"));
                 }
             }
         }
         if let Some(refused) = refused {
             failed = true;
-            eprintln!("{refused}");
+            note(refused);
         }
     }
     Ok(if failed {

@@ -59,20 +59,15 @@ impl Fleet {
         self.run_with_input(arguments, "")
     }
 
+    /// Runs the binary for a reader that goes away at once, and returns its exit code.
+    pub fn run_unread(&self, arguments: &[&str]) -> i32 {
+        let mut child = self.command(arguments).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code().unwrap()
+    }
+
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
-        command.args(arguments).current_dir(self.folder.path());
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("FLEET__") {
-                command.env_remove(name);
-            }
-        }
-        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = self.command(arguments).spawn().unwrap();
         // A run that reads no input may have ended already.
         let _ended = child.stdin.take().unwrap().write_all(input.as_bytes());
         let Output {
@@ -85,5 +80,21 @@ impl Fleet {
             out: String::from_utf8(stdout).unwrap(),
             err: String::from_utf8(stderr).unwrap(),
         }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fleet"));
+        command.args(arguments).current_dir(self.folder.path());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("FLEET__") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
     }
 }
