@@ -27,13 +27,18 @@ impl Worker for Followers {
 
     fn plan(&self, event: &Event) -> Result<Change, Reject> {
         match &event.payload {
-            Some(Payload::CourseFollowed(e)) => {
-                Ok(Change { followed_id: e.followed_id, followers: 1 })
-            }
-            Some(Payload::CourseUnfollowed(e)) => {
-                Ok(Change { followed_id: e.followed_id, followers: -1 })
-            }
-            _ => Err(Reject(format!("{} says nothing about followers", event.envelope.event_type))),
+            Some(Payload::CourseFollowed(e)) => Ok(Change {
+                followed_id: e.followed_id,
+                followers: 1,
+            }),
+            Some(Payload::CourseUnfollowed(e)) => Ok(Change {
+                followed_id: e.followed_id,
+                followers: -1,
+            }),
+            _ => Err(Reject(format!(
+                "{} says nothing about followers",
+                event.envelope.event_type
+            ))),
         }
     }
 
@@ -49,7 +54,10 @@ impl Worker for Followers {
              SELECT * FROM unnest($1::uuid[], $2::bigint[])
              ON CONFLICT (followed_id) DO UPDATE SET followers = c.followers + excluded.followers",
         );
-        fresh.tx().execute(statement.bind(ids).bind(changes)).await?;
+        fresh
+            .tx()
+            .execute(statement.bind(ids).bind(changes))
+            .await?;
         Ok(())
     }
 }

@@ -7,28 +7,35 @@ mod fifth_worker;
 mod support;
 
 use fifth_worker::Followers;
-use support::{Bed, RawRecord, followed};
+use support::records::followed;
+use support::{Bed, PARTITIONS, RawRecord};
 use uuid::Uuid;
+
+const TABLES: &str =
+    "CREATE TABLE follower_counts (followed_id uuid PRIMARY KEY, followers bigint NOT NULL)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_counts_each_event_once_however_often_it_is_sent() {
-    let bed = Bed::start().await;
+    let bed = Bed::with(TABLES).await;
     let course = Uuid::now_v7();
-    let mut records = Vec::new();
-    for _ in 0..200 {
-        records.push(RawRecord::of(&followed(Uuid::now_v7(), course)));
-    }
-    for record in &records {
-        bed.send(record.clone()).await;
-    }
+    let records: Vec<RawRecord> = (0..200)
+        .map(|_| RawRecord::of(&followed(Uuid::now_v7(), course)))
+        .collect();
+    bed.send_all(records.clone()).await;
     let running = bed.run(Followers);
-    bed.until("SELECT coalesce(sum(followers), 0)::bigint FROM follower_counts", 200).await;
+    bed.until(
+        "SELECT coalesce(sum(followers), 0)::bigint FROM follower_counts",
+        200,
+    )
+    .await;
     // Each once more, to whatever partition.
-    for (index, record) in records.iter().enumerate() {
-        bed.send_raw(Some(i32::try_from(index % 4).unwrap()), record.clone()).await;
+    for (partition, record) in (0..i32::from(PARTITIONS)).cycle().zip(records) {
+        bed.send_raw(partition, record).await;
     }
-    bed.until("SELECT coalesce(sum(next_offset), 0)::bigint FROM engine.partition_position", 400).await;
-    assert_eq!(bed.followers(course).await, 200);
+    bed.until_caught_up().await;
+    let one_course =
+        format!("SELECT followers FROM follower_counts WHERE followed_id = '{course}'");
+    assert_eq!(bed.count(&one_course).await, 200);
     assert_eq!(bed.count("SELECT count(*) FROM engine.inbox").await, 200);
     let counts = running.board().snapshot().events;
     assert_eq!((counts.applied, counts.duplicates), (200, 200));
