@@ -2,8 +2,8 @@
 //! query.
 //!
 //! Subscribes to every event, also of types that this build does not know. One event becomes a
-//! [`Plan`](plan::Plan) (its log row and what it adds to the summaries); a batch of plans becomes
-//! one write per table ([`summaries`]).
+//! [`Plan`] (its log row and what it adds to the summaries); a batch of plans becomes
+//! one write per table (`summaries`).
 //!
 //! *Architecture invariants:* an event counts on its own UTC day, however late it comes. The log is
 //! the inbox: an event that has a row there has been counted, in the same transaction. Sums and

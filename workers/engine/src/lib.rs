@@ -4,7 +4,7 @@
 //! happen exactly once in PostgreSQL, whatever is killed, replayed, rebalanced or produced twice.
 //!
 //! *Architecture invariants:* the engine knows no business and no table of a worker; a worker knows
-//! no Kafka. Only [`claims`] changes a fence, only the consumer thread talks to the group.
+//! no Kafka. Only `claims` changes a fence, only the consumer thread talks to the group.
 //!
 //! The life of a record: [`kafka::consumer`] polls it into a [`record::Record`] under the memory
 //! budget → [`lane::prepare`] turns it into a plan → [`lane::settle`] applies the batch in one

@@ -58,7 +58,6 @@ pub struct Running {
     shutdown: Shutdown,
     drain_deadline: Duration,
     stop_claims: watch::Sender<bool>,
-    abandon: watch::Sender<bool>,
     consumer: oneshot::Receiver<Result<(), ConsumerError>>,
     tasks: JoinSet<()>,
 }
@@ -86,7 +85,6 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
     let (commands, commands_rx) = std::sync::mpsc::channel();
     let (claims, claims_rx) = mpsc::unbounded_channel();
     let (stop_claims, claims_stopped) = watch::channel(false);
-    let (abandon, abandoned) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut deliveries = Vec::new();
     for lane in 0..settings.lanes {
@@ -94,9 +92,7 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
         let (batches, batches_rx) = mpsc::channel(1);
         tasks.spawn(Preparer::new(Arc::clone(&shared)).run(delivery_rx, batches));
         let commands = Commands(commands.clone());
-        tasks.spawn(
-            Settler::new(Arc::clone(&shared), lane, commands, abandoned.clone()).run(batches_rx),
-        );
+        tasks.spawn(Settler::new(Arc::clone(&shared), lane, commands).run(batches_rx));
         deliveries.push(delivery);
     }
     let broker = Arc::new(Broker::new(&config, settings.topic_ids)?);
@@ -135,7 +131,6 @@ pub fn start<W: Worker>(worker: W, settings: Settings) -> Result<Running, StartE
         shutdown: settings.shutdown,
         drain_deadline: settings.drain_deadline,
         stop_claims,
-        abandon,
         consumer,
         tasks,
     })
@@ -188,8 +183,8 @@ impl Running {
                 group = self.group,
                 "drain deadline passed; abandoning what is in progress"
             );
-            let _ = self.abandon.send(true);
-            while self.tasks.join_next().await.is_some() {}
+            // What is dropped takes its connection with it, and the server rolls back.
+            self.tasks.shutdown().await;
         }
         match self.consumer.await {
             Ok(ended) => ended.map_err(RunError::Consumer),

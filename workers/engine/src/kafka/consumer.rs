@@ -1,6 +1,6 @@
 //! The consumer thread: the only owner of the Kafka consumer.
 //!
-//! Invariants: it never stops polling for longer than [`LONGEST_SILENCE`], whatever the database
+//! Invariants: it never stops polling for longer than `LONGEST_SILENCE`, whatever the database
 //! does; it never blocks on a lane; every record that it hands on carries the assignment epoch
 //! under which it was fetched.
 
@@ -285,9 +285,11 @@ impl Running {
         match added.and_then(|()| self.it.consumer.incremental_assign(&list)) {
             Ok(()) => {
                 self.it.consumer.context().started(partition.clone());
-                if self.paused {
-                    let _ = self.it.consumer.pause(&list);
-                }
+                // The client library remembers a pause beyond the assignment that it was made in.
+                let _ = match self.paused {
+                    true => self.it.consumer.pause(&list),
+                    false => self.it.consumer.resume(&list),
+                };
             }
             Err(error) => tracing::warn!(%partition, %error, "fetching could not be started"),
         }

@@ -22,7 +22,6 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Receiver;
-use tokio::sync::watch;
 
 /// How soon a partition that was lost to another claim, but is still assigned, is claimed again.
 const RECLAIM: Duration = Duration::from_secs(1);
@@ -103,7 +102,6 @@ pub struct Settler<W: Worker> {
     lost: HashSet<u64>,
     backoff: Backoff,
     races: u32,
-    abandon: watch::Receiver<bool>,
 }
 
 enum Next {
@@ -116,13 +114,8 @@ enum Next {
 }
 
 impl<W: Worker> Settler<W> {
-    /// A lane that has not connected yet. `abandon` turns true when a shutdown has taken too long.
-    pub fn new(
-        shared: Arc<Shared<W>>,
-        lane: usize,
-        commands: Commands,
-        abandon: watch::Receiver<bool>,
-    ) -> Self {
+    /// A lane that has not connected yet.
+    pub fn new(shared: Arc<Shared<W>>, lane: usize, commands: Commands) -> Self {
         let settings = &shared.settings;
         let name = settings.connection_name(&shared.group, &format!("lane {lane}"));
         let database = Database::new(settings.database.clone(), &name, settings.timeouts);
@@ -136,19 +129,15 @@ impl<W: Worker> Settler<W> {
             lost: HashSet::new(),
             backoff,
             races: 0,
-            abandon,
         }
     }
 
-    /// Settles batches until no more come or a shutdown abandons them.
+    /// Settles batches until no more come.
     pub async fn run(mut self, mut batches: Receiver<Batch<W::Plan>>) {
         while let Some(batch) = batches.recv().await {
             self.shared.board.lane_busy(self.lane, true);
             self.settle(batch).await;
             self.shared.board.lane_busy(self.lane, false);
-            if *self.abandon.borrow() {
-                return;
-            }
         }
     }
 
@@ -158,9 +147,6 @@ impl<W: Worker> Settler<W> {
         let mut work = Vec::from([whole]);
         while let Some(range) = work.pop() {
             loop {
-                if *self.abandon.borrow() {
-                    return;
-                }
                 match self.attempt(&mut batch, range.clone()).await {
                     Next::Again => {}
                     Next::Done => break,
@@ -345,9 +331,13 @@ impl<W: Worker> Settler<W> {
                 self.wait("postgres", &failure.to_string()).await;
                 Next::Again
             }
-            Failure::Race | Failure::Outage { .. } => {
+            Failure::Race | Failure::NoAnswer { .. } | Failure::Outage { .. } => {
                 self.wait("postgres", &failure.to_string()).await;
-                Next::Again
+                // What was too much at once would be so for ever.
+                match failure.took_too_long() && range.len() > 1 {
+                    true => Next::Split,
+                    false => Next::Again,
+                }
             }
         }
     }
@@ -501,9 +491,6 @@ impl<W: Worker> Settler<W> {
             ?pause,
             "waiting"
         );
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            _ = self.abandon.wait_for(|abandon| *abandon) => {}
-        }
+        tokio::time::sleep(pause).await;
     }
 }

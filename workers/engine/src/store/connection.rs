@@ -65,7 +65,7 @@ impl Database {
     /// Takes the connection out, connecting first if there is none.
     ///
     /// # Errors
-    /// [`Failure::Outage`] if the server cannot be reached.
+    /// [`Failure::Outage`] or [`Failure::NoAnswer`] if the server cannot be reached.
     pub async fn take(&mut self) -> Result<PgConnection, Failure> {
         if let Some(connection) = self.connection.take() {
             return Ok(connection);
@@ -98,11 +98,8 @@ impl Database {
 }
 
 /// The failure for an answer that did not come.
-pub fn no_answer(after: Duration) -> Failure {
-    Failure::Outage {
-        sqlstate: None,
-        message: format!("no answer within {} s", after.as_secs()),
-    }
+pub const fn no_answer(after: Duration) -> Failure {
+    Failure::NoAnswer { after }
 }
 
 /// Whatever keeps a connection from being made is no event's fault.

@@ -4,6 +4,7 @@
 use sqlx::Error;
 use sqlx::postgres::PgDatabaseError;
 use std::fmt;
+use std::time::Duration;
 
 /// What to do about a failed attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub enum Failure {
     MissingPartition {
         /// What was said.
         message: String,
+    },
+    /// The server has not answered: it is away, or has been given too much to do.
+    NoAnswer {
+        /// For how long it was waited for.
+        after: Duration,
     },
     /// Everything else: wait and try again, for as long as it takes.
     Outage {
@@ -83,7 +89,17 @@ impl Failure {
             Self::Data { .. } => "data",
             Self::Race => "race",
             Self::MissingPartition { .. } => "missing_partition",
-            Self::Outage { .. } => "outage",
+            Self::NoAnswer { .. } | Self::Outage { .. } => "outage",
+        }
+    }
+
+    /// Whether doing less at once might help.
+    pub fn took_too_long(&self) -> bool {
+        const QUERY_CANCELED: &str = "57014";
+        match self {
+            Self::NoAnswer { .. } => true,
+            Self::Outage { sqlstate, .. } => sqlstate.as_deref() == Some(QUERY_CANCELED),
+            _ => false,
         }
     }
 }
@@ -97,6 +113,7 @@ impl fmt::Display for Failure {
                 Some(code) => write!(f, "{message} (SQLSTATE {code})"),
                 None => f.write_str(message),
             },
+            Self::NoAnswer { after } => write!(f, "no answer within {} s", after.as_secs()),
             Self::Race => f.write_str("another writer keeps inserting the same events"),
             Self::MissingPartition { message } => write!(f, "{message} (SQLSTATE 23514)"),
         }
