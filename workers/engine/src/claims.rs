@@ -10,7 +10,7 @@ use crate::lane::{Claim, Commands, Shared};
 use crate::scheduling::backoff::Backoff;
 use crate::scheduling::offsets::{NextOffset, TopicPartition};
 use crate::store::claim::{self, Claimed, Observed};
-use crate::store::connection::{Database, no_answer};
+use crate::store::connection::{Database, Timeouts, no_answer};
 use crate::store::failure::{Failure, Stage};
 use crate::worker::Worker;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ use tokio::sync::watch;
 
 /// How long a claim waits for the former owner before it ends that owner's backend.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a claim may take at least: time to end several former owners, one after the other.
+const LONGEST_CLAIM: Duration = Duration::from_secs(8);
 /// How often a halted partition is looked at again, so that a decision takes effect by itself.
 const HALTED_AGAIN: Duration = Duration::from_secs(10);
 
@@ -71,9 +73,15 @@ impl<W: Worker> Claims<W> {
         commands: Commands,
     ) -> Self {
         let settings = &shared.settings;
+        // A claim that gave up its wait before the patience ends would never end a blocker.
+        let timeouts = Timeouts {
+            statement: settings.timeouts.statement.max(LONGEST_CLAIM),
+            lock: settings.timeouts.lock.max(LONGEST_CLAIM),
+            ..settings.timeouts
+        };
         let database = |part: &str| {
             let name = settings.connection_name(&shared.group, part);
-            Database::new(settings.database.clone(), &name, settings.timeouts)
+            Database::new(settings.database.clone(), &name, timeouts)
         };
         let (claiming, watching) = (database("claims"), database("claim watch"));
         let backoff = Backoff::new(settings.backoff.0, settings.backoff.1);

@@ -186,6 +186,10 @@ impl Running {
             // What is dropped takes its connection with it, and the server rolls back.
             self.tasks.shutdown().await;
         }
+        if self.consumer.is_terminated() {
+            // Told already, by `failed`.
+            return Err(RunError::Defect("the consumer had ended before".to_owned()));
+        }
         match self.consumer.await {
             Ok(ended) => ended.map_err(RunError::Consumer),
             Err(_) => Err(RunError::Defect("the consumer thread panicked".to_owned())),

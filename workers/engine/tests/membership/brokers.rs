@@ -175,4 +175,5 @@ async fn a_member_whose_identity_another_one_has_taken_fails_so_that_it_is_resta
         .await
         .unwrap();
     assert!(matches!(failed, RunError::Consumer(_)), "{failed}");
+    running.stop().await.unwrap_err();
 }

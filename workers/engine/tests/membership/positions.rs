@@ -2,7 +2,7 @@
 
 use crate::fleet::quick;
 use crate::support::scripted::Scripted;
-use crate::support::{Bed, TOPIC, event, eventually, key_in, until_reading};
+use crate::support::{Bed, PATIENCE, RawRecord, TOPIC, event, eventually, key_in, until_reading};
 use engine::Running;
 use engine::scheduling::offsets::{NextOffset, TopicPartition};
 use engine::status::Phase;
@@ -14,6 +14,20 @@ const GROUP: &str = "learnexpert.scripted";
 /// The id of the topic, as the mock cluster's stand-in has it.
 fn topic_id() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_URL, TOPIC.as_bytes())
+}
+
+/// Statements after which partition 0 is where it was when these of its events had been applied.
+fn rewind(applied: &[RawRecord]) -> String {
+    let kept: Vec<String> = applied
+        .iter()
+        .map(|record| format!("'{}'", record.id()))
+        .collect();
+    let (kept, position) = (kept.join(", "), applied.len());
+    format!(
+        "DELETE FROM applied WHERE event_id NOT IN ({kept});
+         DELETE FROM engine.inbox WHERE event_id NOT IN ({kept});
+         UPDATE engine.partition_position SET next_offset = {position} WHERE partition = 0"
+    )
 }
 
 async fn store_position(bed: &Bed, partition: i32, topic_id: Uuid, position: i64) {
@@ -122,17 +136,7 @@ async fn after_a_restore_events_are_applied_again_and_marked_as_held() {
     );
 
     // The database is as it was when four events had been applied.
-    let kept: Vec<String> = records[..4]
-        .iter()
-        .map(|record| format!("'{}'", record.id()))
-        .collect();
-    let kept = kept.join(", ");
-    bed.sql(&format!(
-        "DELETE FROM applied WHERE event_id NOT IN ({kept});
-         DELETE FROM engine.inbox WHERE event_id NOT IN ({kept});
-         UPDATE engine.partition_position SET next_offset = 4 WHERE partition = 0"
-    ))
-    .await;
+    bed.sql(&rewind(&records[..4])).await;
     let later = event(key, 10, "");
     bed.send(later.clone()).await;
     let running = engine::start(Scripted::new(), quick(&bed)).unwrap();
@@ -158,6 +162,32 @@ async fn after_a_restore_events_are_applied_again_and_marked_as_held() {
         1,
         "no second time"
     );
+    running.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_goes_back_in_time_under_a_running_worker_is_followed() {
+    let bed = Bed::start().await;
+    let key = key_in(0);
+    let records: Vec<_> = (0..10).map(|number| event(key, number, "")).collect();
+    bed.send_all(records.clone()).await;
+    let running = engine::start(Scripted::new(), quick(&bed)).unwrap();
+    bed.until_caught_up().await;
+    let hint = async || while bed.hint(0).await != Some(10) {};
+    tokio::time::timeout(PATIENCE, hint()).await.unwrap();
+    // A standby took over that had not received the last commits.
+    bed.sql(&rewind(&records[..4])).await;
+    let later = event(key, 10, "");
+    bed.send(later.clone()).await;
+    bed.until_caught_up().await;
+    bed.assert_applied(records.iter().chain([&later]).map(|record| record.id()))
+        .await;
+    bed.assert_order_within_keys().await;
+    assert_eq!(
+        bed.count("SELECT count(*) FROM applied WHERE held").await,
+        6
+    );
+    assert_eq!(bed.count("SELECT count(*) FROM rewinds").await, 1);
     running.stop().await.unwrap();
 }
 

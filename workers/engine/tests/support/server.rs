@@ -31,7 +31,6 @@ pub async fn shared() -> Arc<Postgres> {
 pub fn builder() -> PostgresBuilder {
     Postgres::builder()
         .setting("max_connections", "200")
-        .setting("synchronous_commit", "off")
         // A deadlock is found soon.
         .setting("deadlock_timeout", "100ms")
 }
